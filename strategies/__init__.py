@@ -1,0 +1,91 @@
+"""Interchangeable ways to differentiate a function with respect to its input.
+
+The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
+`batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`.
+"""
+
+# ruff: noqa: I001  (the reading order)
+from . import loops as loops
+from . import batched as batched
+from . import functional as functional
+from . import transforms as transforms
+from . import forward as forward
+from . import curvature as curvature
+from . import diagonals as diagonals
+from .executions import EXECUTIONS
+from .functions import Independence, check_rows_independent, row, single
+from .library import (
+    divergence,
+    gradient,
+    hessian,
+    hessian_diagonal,
+    hvp,
+    jacobian,
+    jvp,
+    laplacian,
+    vjp,
+)
+from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, result_shape, violated_shape
+from .guard import PlanMismatch
+from .plan import Plan, Refusal, attempt, prepare
+from .request import Setting, inspect
+from .registry import (
+    CONTRACT,
+    STRATEGIES,
+    DuplicateStrategy,
+    Options,
+    Strategy,
+    StrategyFileError,
+    UnknownStrategy,
+    Unsupported,
+    find,
+    load_installed,
+    load_strategies,
+    strategies_for,
+    strategy,
+    summed,
+)
+
+__all__ = [
+    "CONTRACT",
+    "DIRECTIONS",
+    "EXECUTIONS",
+    "SECOND_ORDER",
+    "STRATEGIES",
+    "DuplicateStrategy",
+    "Independence",
+    "Operator",
+    "Options",
+    "Orders",
+    "Plan",
+    "PlanMismatch",
+    "Refusal",
+    "Setting",
+    "Strategy",
+    "StrategyFileError",
+    "UnknownStrategy",
+    "Unsupported",
+    "attempt",
+    "check_rows_independent",
+    "divergence",
+    "find",
+    "gradient",
+    "hessian",
+    "hessian_diagonal",
+    "hvp",
+    "inspect",
+    "jacobian",
+    "jvp",
+    "laplacian",
+    "load_installed",
+    "load_strategies",
+    "prepare",
+    "result_shape",
+    "row",
+    "single",
+    "strategies_for",
+    "strategy",
+    "summed",
+    "violated_shape",
+    "vjp",
+]

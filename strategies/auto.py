@@ -1,0 +1,83 @@
+"""The rule behind `strategy="auto"`: an ordered list for the sizes at hand; no trace, no timing.
+
+The thresholds are those of the cost model, not of one machine: reverse mode pays for outputs,
+forward mode for inputs, a vmap level pays where the single direction is too small to fill the
+device, chunks where all directions at once no longer fit the cache. `prepare` takes the first one
+that does not refuse, so each list ends with the strategy that takes least for granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .operators import Operator
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training."""
+
+    n: int
+    m: int
+    B: int
+    dtype: torch.dtype
+    device: str
+    create_graph: bool
+
+
+def candidates(operator: Operator, regime: Regime) -> list[str]:
+    """The strategies to try, best first."""
+    return _RULES[operator](regime)
+
+
+def _gradient(regime: Regime) -> list[str]:
+    return ["autograd-grad", "func-vjp"]
+
+
+def _vjp(regime: Regime) -> list[str]:
+    return ["autograd-grad", "func-vjp"]
+
+
+def _jvp(regime: Regime) -> list[str]:
+    return ["dual-jvp", "func-jvp", "double-backward-jvp"]
+
+
+def _jacobian(regime: Regime) -> list[str]:
+    # A direction forward costs about as much as one backward, but stores no graph.
+    reverse = ["jacrev-sum", "vmap-autograd-grad", "loop-grad"]
+    forward = ["vmap-jvp", "dual-loop"]
+    if regime.m == 1:
+        return ["loop-grad", *forward, "loop-grad-rows"]
+    first, second = (reverse, forward) if regime.m <= regime.n else (forward, reverse)
+    return [*first, *second, "loop-grad-rows"]
+
+
+def _divergence(regime: Regime) -> list[str]:
+    return ["vmap-jvp-trace", "jacrev-trace", "loop-grad-trace"]
+
+
+def _hvp(regime: Regime) -> list[str]:
+    return ["double-backward", "reverse-over-reverse", "forward-over-reverse"]
+
+
+def _hessian(regime: Regime) -> list[str]:
+    return ["vmap-double-backward", "fwd-rev", "rev-rev", "loop-double-backward"]
+
+
+def _diagonal(regime: Regime) -> list[str]:
+    return ["nested-jvp", "vmap-vhvp", "loop-double-backward"]
+
+
+_RULES = {
+    Operator.GRADIENT: _gradient,
+    Operator.VJP: _vjp,
+    Operator.JVP: _jvp,
+    Operator.JACOBIAN: _jacobian,
+    Operator.DIVERGENCE: _divergence,
+    Operator.HVP: _hvp,
+    Operator.HESSIAN: _hessian,
+    Operator.HESSIAN_DIAGONAL: _diagonal,
+    Operator.LAPLACIAN: _diagonal,
+}

@@ -1,0 +1,164 @@
+"""From a request to a plan: what can be done before the values are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from . import auto
+from .executions import EXECUTIONS
+from .functions import Function, flatten
+from .guard import Guard, guard
+from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders
+from .registry import Evaluate, Inputs, Keywords, Options, Strategy, Unsupported, find
+from .request import Setting, inspect, refuse
+from .shapes import Run, empty_run, flat_inputs, shaped_run
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A strategy does not offer what was asked; a value, with its reason."""
+
+    strategy: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A prepared operator: call it with `(x, *args)`, or `(x, v, *args)` with a direction.
+
+    Returns the operator's result, `[B, …]` as `strategies.operators.result_shape` gives it, or
+    `Orders` with `values=True`. Raises `PlanMismatch` where the call is not what was prepared.
+    """
+
+    strategy: str
+    operator: Operator
+    options: Options
+    refusals: tuple[Refusal, ...]
+    _guard: Guard = field(repr=False)
+    _run: Run = field(repr=False)
+
+    def __call__(self, *inputs: Tensor) -> Tensor | Orders:
+        self._guard.check(inputs)
+        with torch.set_grad_enabled(self.options.create_graph):
+            return self._run(*inputs)
+
+    def explain(self) -> str:
+        """Which strategy was taken and, for each one passed over before it, why."""
+        passed = [f"passed over {r.strategy}: {r.reason}" for r in self.refusals]
+        return "\n".join([f"{self.operator}: {self.strategy}", *passed])
+
+
+def prepare(
+    operator: Operator | str,
+    f: Function,
+    x: Tensor,
+    *args: Tensor,
+    strategy: str = "auto",
+    values: bool = False,
+    **options: Unpack[Keywords],
+) -> Plan:
+    """Everything that can be done before the values are known; returns the plan to call.
+
+    f: `f(x, *args) -> [B, *out]` with `x: [B, *in]` and further tensors with the same B.
+    args: as the plan will be called; vjp, jvp and hvp take their direction first, `[B, *out]`,
+    `[B, *in]` and `[B, *in]`. values and options: see `Options`.
+
+    Errors: `ValueError` for a shape the operator is not defined for, `TypeError` for an x that
+    is not floating point, `UnknownStrategy`, `Unsupported` where the strategy refuses (with
+    `"auto"`: where all do).
+    """
+    asked = Options(values=values, **options)
+    setting = inspect(Operator(operator), f, (x, *args), asked)
+    if strategy != "auto":
+        plan = attempt(setting, find(setting.operator, strategy))
+        if isinstance(plan, Refusal):
+            raise Unsupported(f"{setting.operator} by {plan.strategy}: {plan.reason}")
+        return plan
+    run, name, refusals = _first_willing(setting)
+    return Plan(name, setting.operator, setting.options, refusals, _watch(setting), run)
+
+
+def _first_willing(setting: Setting) -> tuple[Run, str, tuple[Refusal, ...]]:
+    """The first of the rule's candidates that does not refuse, and those passed over."""
+    refusals: list[Refusal] = []
+    for name in auto.candidates(setting.operator, setting.regime):
+        try:
+            return _prepared(setting, find(setting.operator, name)), name, tuple(refusals)
+        except Unsupported as refusal:
+            refusals.append(Refusal(name, str(refusal)))
+    reasons = "; ".join(f"{r.strategy}: {r.reason}" for r in refusals)
+    raise Unsupported(f"every strategy for {setting.operator} refuses: {reasons}")
+
+
+def attempt(setting: Setting, strategy: Strategy) -> Plan | Refusal:
+    """The strategy's plan, or its refusal as a value."""
+    try:
+        run = _prepared(setting, strategy)
+    except Unsupported as refusal:
+        return Refusal(strategy.name, str(refusal))
+    return Plan(strategy.name, setting.operator, setting.options, (), _watch(setting), run)
+
+
+def _watch(setting: Setting) -> Guard:
+    return guard(setting.inputs, setting.probe.modules)
+
+
+def _prepared(setting: Setting, strategy: Strategy) -> Run:
+    refuse(setting, strategy)
+    if len(setting.x) == 0:
+        return empty_run(setting)
+    options = setting.options
+    flat = flatten(setting.f, setting.in_shape, setting.out_shape)
+    inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
+    with torch.set_grad_enabled(options.create_graph):
+        evaluate = strategy.prepare(flat, inputs, options)
+        ordered = _orders(setting, flat, inputs, evaluate)
+        run = EXECUTIONS[options.execution](ordered, inputs, options)
+    return shaped_run(setting, run)
+
+
+def _orders(setting: Setting, flat: Function, inputs: Inputs, evaluate: Evaluate) -> Evaluate:
+    """The operator's result alone, or all orders, computing those that the strategy lacks."""
+    second = setting.operator in SECOND_ORDER
+    if not setting.options.values:
+        return lambda *given: _own(evaluate(*given), second)
+    directed = setting.operator in DIRECTIONS
+    first = _first_order(setting, flat, inputs) if second else None
+
+    def orders(*given: Tensor) -> Orders:
+        found = evaluate(*given)
+        if not isinstance(found, Orders):
+            found = Orders(None, None, found) if second else Orders(None, found, None)
+        own = (given[0], *given[2:]) if directed else given
+        if found.value is None:
+            found = found._replace(value=flat(*own))
+        if first and found.first is None:
+            found = found._replace(first=_own(first(*own), second=False))
+        return found
+
+    return orders
+
+
+def _own(found: Tensor | Orders, second: bool) -> Tensor:
+    """The operator's own result out of what the strategy had at hand."""
+    own = found if isinstance(found, Tensor) else found.second if second else found.first
+    assert own is not None
+    return own
+
+
+def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:
+    """The gradient or Jacobian below a second-order operator, by the rule's own choice."""
+    below = replace(
+        setting,
+        operator=setting.below,
+        f=flat,
+        inputs=(inputs[0], *setting.args),
+        options=Options(create_graph=setting.options.create_graph),
+        in_shape=(setting.n,),
+        out_shape=(setting.m,),
+    )
+    return _first_willing(below)[0]

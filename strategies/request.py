@@ -1,0 +1,158 @@
+"""What is asked: validated, f called once, and refused where a strategy cannot answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor
+
+from . import auto
+from .executions import EXECUTIONS
+from .functions import Function, Probe, check_rows_independent, depends, probe
+from .guard import describe, describe_as
+from .operators import DIRECTIONS, Operator, Shape, violated_shape
+from .registry import Inputs, Options, Strategy, Unsupported
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of every strategy alike: the operator, the function, where, and what f showed.
+
+    `inputs` is `(x, *args)`, or `(x, v, *args)` where the operator takes a direction.
+    """
+
+    operator: Operator
+    f: Function = field(repr=False)
+    inputs: Inputs = field(repr=False)
+    options: Options
+    in_shape: Shape
+    out_shape: Shape
+    probe: Probe = field(repr=False)
+
+    @property
+    def x(self) -> Tensor:
+        return self.inputs[0]
+
+    @property
+    def args(self) -> Inputs:
+        return self.inputs[2:] if self.operator in DIRECTIONS else self.inputs[1:]
+
+    @property
+    def regime(self) -> auto.Regime:
+        x, options = self.x, self.options
+        return auto.Regime(self.n, self.m, len(x), x.dtype, x.device.type, options.create_graph)
+
+    @property
+    def below(self) -> Operator:
+        """The operator of order one below one of order two."""
+        return Operator.GRADIENT if self.m == 1 else Operator.JACOBIAN
+
+    @property
+    def n(self) -> int:
+        return prod(self.in_shape)
+
+    @property
+    def m(self) -> int:
+        return prod(self.out_shape)
+
+
+def inspect(operator: Operator, f: Function, inputs: Inputs, options: Options) -> Setting:
+    """Validate the request and call f once; raises what no strategy could answer."""
+    _check_inputs(operator, inputs)
+    args = inputs[2:] if operator in DIRECTIONS else inputs[1:]
+    x = inputs[0]
+    seen = probe(f, *_one_row_if_empty(x, args))
+    if not isinstance(seen.y, Tensor) or not seen.y.is_floating_point():
+        kind = seen.y.dtype if isinstance(seen.y, Tensor) else type(seen.y).__name__
+        raise TypeError(f"f must return one floating-point tensor, not {kind}")
+    if seen.y.dim() == 0 or len(seen.y) != max(len(x), 1):
+        raise ValueError(
+            f"f must map {tuple(x.shape)} to [{len(x)}, …], not {tuple(seen.y.shape)};"
+            " single(f) adapts a function without a batch"
+        )
+    in_shape, out_shape = tuple(x.shape[1:]), tuple(seen.y.shape[1:])
+    if not prod(in_shape) or not prod(out_shape):
+        raise ValueError(f"nothing to differentiate: a row has shape {in_shape} -> {out_shape}")
+    if reason := violated_shape(operator, in_shape, out_shape):
+        raise ValueError(reason)
+    if operator in DIRECTIONS:
+        _check_direction(operator, inputs[1], x, in_shape, out_shape)
+    return Setting(operator, f, inputs, options, in_shape, out_shape, seen)
+
+
+def _check_inputs(operator: Operator, inputs: Inputs) -> None:
+    x = inputs[0]
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a floating-point tensor [B, …], not {kind}; try x.float()")
+    if x.dim() == 0:
+        raise ValueError("x must have a batch dimension [B, …]; try x[None] and single(f)")
+    if operator in DIRECTIONS and len(inputs) < 2:
+        raise ValueError(f"{operator} takes a direction: {operator}(f, x, v, *args)")
+    for k, arg in enumerate(inputs[1:], start=1):
+        if not isinstance(arg, Tensor) or arg.dim() == 0 or len(arg) != len(x):
+            shape = tuple(arg.shape) if isinstance(arg, Tensor) else type(arg).__name__
+            raise ValueError(
+                f"input {k} must be a tensor with x's batch size {len(x)}, not {shape};"
+                " constants without a batch belong into the closure"
+            )
+
+
+def _check_direction(
+    operator: Operator, v: Tensor, x: Tensor, in_shape: Shape, out_shape: Shape
+) -> None:
+    expected = (len(x), *(out_shape if DIRECTIONS[operator] == "out" else in_shape))
+    if tuple(v.shape) != expected or v.dtype != x.dtype or v.device != x.device:
+        raise ValueError(
+            f"the direction of {operator} must be"
+            f" {describe_as(torch.Size(expected), x.dtype, x.device)}, not {describe(v)}"
+        )
+
+
+def _one_row_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
+    # Many functions reject an empty batch, and of an empty one only the output's shape matters.
+    if len(x):
+        return x, args
+    return x.new_zeros(1, *x.shape[1:]), tuple(a.new_zeros(1, *a.shape[1:]) for a in args)
+
+
+def refuse(setting: Setting, strategy: Strategy) -> None:
+    """Raise `Unsupported` with the reason for which the strategy cannot answer the request."""
+    _refuse_options(strategy, setting.options)
+    if len(setting.x):
+        _refuse_detached(setting)
+        _refuse_dependent_rows(setting, strategy)
+
+
+def _refuse_options(strategy: Strategy, options: Options) -> None:
+    if options.execution not in EXECUTIONS:
+        raise Unsupported(
+            f"no execution {options.execution!r}; known: {', '.join(sorted(EXECUTIONS))}"
+        )
+    if options.chunk is not None and not strategy.chunks:
+        raise Unsupported(f"chunk={options.chunk!r}: it takes its directions as they come")
+    if options.layout != "dense":
+        raise Unsupported(f"layout={options.layout!r}: its result is dense")
+    if options.create_graph and strategy.not_differentiable:
+        raise Unsupported(f"create_graph: {strategy.not_differentiable}")
+
+
+def _refuse_detached(setting: Setting) -> None:
+    seen = setting.probe
+    if not seen.connected and depends(setting.f, setting.x, setting.args, seen.y):
+        raise Unsupported(
+            "f is detached: moving x moves its output, but no graph leads from the output to x"
+            " (.detach(), .data, torch.no_grad() or numpy inside f?)"
+        )
+
+
+def _refuse_dependent_rows(setting: Setting, strategy: Strategy) -> None:
+    if not strategy.needs & {"rows", "sum"}:
+        return
+    rows = check_rows_independent(setting.f, setting.x, *setting.args)
+    if "rows" in strategy.needs and rows.alone:
+        raise Unsupported(f"rows are not independent: {rows.alone}")
+    if rows.apart:
+        raise Unsupported(f"rows are not independent: {rows.apart}")

@@ -1,0 +1,69 @@
+"""Between the caller's shapes and the flat ones of the strategies: `[B, *in]` and `[B, n]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, Shape, result_shape
+from .registry import Inputs
+from .request import Setting
+
+Run = Callable[..., Tensor | Orders]
+
+
+def flat_inputs(setting: Setting) -> Callable[..., Inputs]:
+    """`x` and the direction as `[B, n]` and `[B, m]`; args stay as they are."""
+    B, directed = len(setting.x), setting.operator in DIRECTIONS
+
+    def flat(x: Tensor, *rest: Tensor) -> Inputs:
+        if directed:
+            return (x.reshape(B, -1), rest[0].reshape(B, -1), *rest[1:])
+        return (x.reshape(B, -1), *rest)
+
+    return flat
+
+
+def shaped_run(setting: Setting, run: Run) -> Run:
+    """Reshape flat inputs and results, and cut what graph is left where none was asked for."""
+    B, flat = len(setting.x), flat_inputs(setting)
+    shape = result_shape(setting.operator, B, setting.in_shape, setting.out_shape)
+    below = result_shape(setting.below, B, setting.in_shape, setting.out_shape)
+    keep = setting.options.create_graph
+
+    def shaped(tensor: Tensor, to: Shape) -> Tensor:
+        tensor = tensor if keep or not tensor.requires_grad else tensor.detach()
+        return tensor.reshape(to)
+
+    def result(*given: Tensor) -> Tensor | Orders:
+        found = run(*flat(*given))
+        if not isinstance(found, Orders):
+            return shaped(found, shape)
+        assert found.value is not None
+        assert found.first is not None
+        value = shaped(found.value, (B, *setting.out_shape))
+        if found.second is None:
+            return Orders(value, shaped(found.first, shape), None)
+        return Orders(value, shaped(found.first, below), shaped(found.second, shape))
+
+    return result
+
+
+def empty_run(setting: Setting) -> Run:
+    """The answer to an empty batch: zeros of the right shapes, on the graph of x."""
+
+    def zeros(x: Tensor, operator: Operator) -> Tensor:
+        shape = result_shape(operator, 0, setting.in_shape, setting.out_shape)
+        return x.new_zeros(shape) + 0 * x.sum()
+
+    def run(x: Tensor, *rest: Tensor) -> Tensor | Orders:
+        result = zeros(x, setting.operator)
+        if not setting.options.values:
+            return result
+        value = zeros(x, Operator.JVP)
+        if setting.operator in SECOND_ORDER:
+            return Orders(value, zeros(x, setting.below), result)
+        return Orders(value, result, None)
+
+    return run

@@ -1,0 +1,113 @@
+"""The traced execution: record an evaluation once with `functorch.make_fx`, then replay it.
+
+NOTE [detach in traces]
+When an evaluation calls `autograd.grad` inside, the tracer records `aten.detach` for x and for
+every tensor that a backward formula saves. Replayed without a graph they are harmless no-ops;
+replayed with one they cut gradients silently. For create_graph all of them are removed. Whether
+that was right (f itself may detach on purpose, and kernels without a second derivative may
+appear) is not guessed but tried, at a point other than the traced one: value and gradients of the
+replay must equal those of the eager evaluation, or the strategy refuses.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from functorch import make_fx
+from torch import Tensor
+from torch.fx import GraphModule
+
+from .functions import agree, first_line, moved
+from .operators import Orders
+from .registry import Evaluate, Inputs, Options, Unsupported
+
+
+def traced(evaluate: Evaluate, inputs: Inputs, options: Options) -> Evaluate:
+    """Replay of the recorded operations; refuses what cannot be recorded or replays otherwise."""
+    graph = trace(evaluate, inputs)
+    if options.create_graph:
+        remove_detach(graph)
+
+    def replay(*given: Tensor) -> Tensor | Orders:
+        found = graph(*given)
+        return Orders(*found) if options.values else cast(Tensor, found)
+
+    _verify(evaluate, replay, graph, inputs, options)
+    return replay
+
+
+def trace(evaluate: Evaluate, inputs: Inputs) -> GraphModule:
+    """The graph of aten operations of one evaluation; raises `Unsupported` where there is none."""
+    try:
+        # A lambda, because make_fx counts default arguments of its function as inputs.
+        graph = make_fx(lambda *given: evaluate(*given))(*inputs)
+    except Exception as error:  # the tracer raises whatever an operation under it raises
+        raise Unsupported(f"cannot be traced: {first_line(error)}") from error
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def remove_detach(graph: GraphModule) -> None:
+    """Let gradients pass where the recorded evaluation cut them, see NOTE [detach in traces]."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
+
+
+def _verify(
+    evaluate: Evaluate, replay: Evaluate, graph: GraphModule, inputs: Inputs, options: Options
+) -> None:
+    here = tuple(
+        moved(t, 1e-2, seed).requires_grad_(options.create_graph) if t.is_floating_point() else t
+        for seed, t in enumerate(inputs)
+    )
+    constants = [t for t in _constants(graph) if t.requires_grad]
+    expected, found = _tensors(evaluate(*here)), _tensors(_replayed(replay, here))
+    for a, b in zip(expected, found, strict=True):
+        if not agree(a, b):
+            raise Unsupported(
+                "its trace does not hold at other values than the traced ones"
+                " (a branch or a constant in it depends on the values of x)"
+            )
+    if not options.create_graph:
+        return
+    sources = [t for t in (*here, *constants) if t.requires_grad]
+    for a, b in zip(_gradients(expected, sources), _gradients(found, sources), strict=True):
+        if not agree(a, b):
+            raise Unsupported(
+                "create_graph: gradients through its trace differ from those of the eager"
+                " evaluation (f detaches, or a recorded kernel has no derivative)"
+            )
+
+
+def _replayed(replay: Evaluate, inputs: Inputs) -> Tensor | Orders:
+    try:
+        return replay(*inputs)
+    except RuntimeError as error:
+        raise Unsupported(f"its trace cannot be replayed: {first_line(error)}") from error
+
+
+def _constants(graph: GraphModule) -> list[Tensor]:
+    """The tensors outside the inputs that the graph reads: parameters, closures, bases."""
+    names = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    found = [getattr(graph, name, None) for name in sorted(names)]
+    return [t for t in found if isinstance(t, Tensor)]
+
+
+def _tensors(found: Tensor | Orders) -> list[Tensor]:
+    return [t for t in (found if isinstance(found, Orders) else [found]) if t is not None]
+
+
+def _gradients(results: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+    """Of one uneven projection of the results, so that no part cancels another."""
+    total = sum((r * moved(torch.ones_like(r), 1.0)).sum() for r in results)
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return [torch.zeros_like(source) for source in sources]
+    try:
+        return list(torch.autograd.grad(total, sources, materialize_grads=True))
+    except RuntimeError as error:
+        raise Unsupported(f"create_graph: {first_line(error)}") from error
