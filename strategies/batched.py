@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, autograd
 
 from .functions import Function
-from .loops import pull, start
+from .loops import columns, pull, start
 from .operators import Operator, Orders
 from .registry import Evaluate, Inputs, Options, strategy
 
@@ -77,7 +77,7 @@ def batched_double_backward(f: Function, inputs: Inputs, options: Options) -> Ev
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
         one = torch.ones_like(y[:, 0])
-        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in y.unbind(1)]
+        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in columns(y)]
         hessians = [
             pull_batched(g, x, basis, keep=True, create_graph=options.create_graph).movedim(0, 1)
             for g in jacobian
@@ -96,7 +96,7 @@ def vmap_double_backward(f: Function, inputs: Inputs, options: Options) -> Evalu
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
         one = torch.ones_like(y[:, 0])
-        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in y.unbind(1)]
+        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in columns(y)]
         hessians = [_vmapped(g, x, basis, options) for g in jacobian]
         return Orders(y, torch.stack(jacobian, 1), torch.stack(hessians, 1))
 

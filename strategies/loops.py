@@ -6,6 +6,8 @@ sum over rows holds the gradients of all rows: one backward serves the whole bat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, autograd
 
@@ -34,6 +36,11 @@ def start(f: Function, x: Tensor, args: Inputs, options: Options) -> tuple[Tenso
     """x as the start of a graph, and f there."""
     z = differentiable(x, options.create_graph)
     return z, f(z, *args)
+
+
+def columns(y: Tensor) -> Iterator[Tensor]:
+    """Each `y[:, k]`; unbind would fill in zeros for every other column in each backward."""
+    return (y[:, k] for k in range(y.shape[1]))
 
 
 @strategy(Operator.GRADIENT, mode="reverse", sweep="one-pass", needs=["sum", "scalar"])
@@ -104,7 +111,7 @@ def loop_grad(f: Function, inputs: Inputs, options: Options) -> Evaluate:
         x, y = start(f, x, args, options)
         one = torch.ones_like(y[:, 0])
         rows = [
-            pull(y_k, x, one, keep=True, create_graph=options.create_graph) for y_k in y.unbind(1)
+            pull(y_k, x, one, keep=True, create_graph=options.create_graph) for y_k in columns(y)
         ]
         return Orders(y, torch.stack(rows, 1))
 
@@ -139,7 +146,7 @@ def loop_grad_trace(f: Function, inputs: Inputs, options: Options) -> Evaluate:
         one = torch.ones_like(y[:, 0])
         diagonal = [
             pull(y_k, x, one, keep=True, create_graph=options.create_graph)[:, k]
-            for k, y_k in enumerate(y.unbind(1))
+            for k, y_k in enumerate(columns(y))
         ]
         return Orders(y, torch.stack(diagonal).sum(0))
 
@@ -167,11 +174,11 @@ def loop_double_backward(f: Function, inputs: Inputs, options: Options) -> Evalu
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
         one = torch.ones_like(y[:, 0])
-        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in y.unbind(1)]
+        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in columns(y)]
         rows = [
             pull(g_i, x, one, keep=True, create_graph=options.create_graph)
             for gradient in jacobian
-            for g_i in gradient.unbind(1)
+            for g_i in columns(gradient)
         ]
         hessian = torch.stack(rows, 1).reshape(len(x), len(jacobian), -1, x.shape[1])
         return Orders(y, torch.stack(jacobian, 1), hessian)
@@ -201,11 +208,11 @@ def loop_double_backward_diagonal(f: Function, inputs: Inputs, options: Options)
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
         one = torch.ones_like(y[:, 0])
-        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in y.unbind(1)]
+        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in columns(y)]
         entries = [
             pull(g_i, x, one, keep=True, create_graph=options.create_graph)[:, i]
             for gradient in jacobian
-            for i, g_i in enumerate(gradient.unbind(1))
+            for i, g_i in enumerate(columns(gradient))
         ]
         diagonal = torch.stack(entries, 1).reshape(len(x), len(jacobian), -1)
         return Orders(y, torch.stack(jacobian, 1), diagonal)

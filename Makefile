@@ -1,0 +1,72 @@
+# Input-derivative benchmarks. `make` alone prints the targets.
+#
+#   make bench GRID=smoke DEVICE=cpu ONLY=vmap-jacrev
+#   make test VENV= PYTHON=python3        use the python that is there, install nothing
+
+VENV   ?= .venv
+PYTHON ?= $(if $(VENV),$(VENV)/bin/python,python3)
+BASE_PYTHON ?= python3
+
+GRID    ?= default
+DEVICE  ?= cpu
+PASSES  ?= 3
+RESULTS ?= results
+ONLY    ?=
+WORKLOAD   ?=
+STRATEGIES ?=
+
+READY := $(if $(VENV),$(VENV)/.ready)
+
+select = --grid $(GRID) --device $(DEVICE) \
+	$(foreach part,$(ONLY),--only '$(part)') \
+	$(foreach file,$(WORKLOAD),--workload '$(file)') \
+	$(foreach file,$(STRATEGIES),--strategies '$(file)')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench list verify test check format report clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  variables: GRID=$(GRID) DEVICE=$(DEVICE) PASSES=$(PASSES) ONLY= WORKLOAD= STRATEGIES= VENV=$(VENV) PYTHON="
+
+setup: $(READY) ## make .venv and install what the suite needs
+
+# torch alone and first: a plain resolve on Linux would fetch the CUDA wheels, several gigabytes.
+# A torch that the environment already has stays.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(BASE_PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install -q "$$(grep '^torch==' constraints.txt)"
+	$(VENV)/bin/python -m bench.setup_requirements | $(VENV)/bin/pip install -q -r /dev/stdin
+	touch $@
+
+bench: $(READY) ## measure GRID on DEVICE, write the page, print its path
+	@run=$$($(PYTHON) -m bench run $(select) --passes $(PASSES) --results $(RESULTS)); code=$$?; \
+	if [ -n "$$run" ]; then $(PYTHON) -m reports summary "$$run" && $(PYTHON) -m reports html "$$run"; fi; \
+	exit $$code
+
+list: $(READY) ## print the ids of the cases of GRID
+	@$(PYTHON) -m bench list $(select)
+
+verify: $(READY) ## compare every case of GRID with its reference, without timing
+	@$(PYTHON) -m bench check $(select)
+
+test: $(READY) ## run the tests
+	$(PYTHON) -m pytest
+
+check: $(READY) ## format, lint, types
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+format: $(READY) ## rewrite the files as `make check` wants them
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+report: $(READY) ## write the page of the newest run
+	@run=$$(ls -t $(RESULTS)/*.jsonl 2>/dev/null | head -n 1); \
+	if [ -z "$$run" ]; then echo "no result file in $(RESULTS)/; run make bench first" >&2; exit 2; fi; \
+	$(PYTHON) -m reports html "$$run"
+
+clean: ## remove what was generated (results and .venv stay)
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

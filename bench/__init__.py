@@ -1,0 +1,1 @@
+"""Measure every strategy on every workload: checked first, timed after, one row each."""

@@ -1,0 +1,90 @@
+"""`python -m bench run | list | check`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; building it imports neither torch nor the strategies."""
+    top = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Time every way of differentiating a network with respect to its input.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "measure every case in K passes and print the path of the result file"),
+        ("list", "print the id of every case"),
+        ("check", "compare every case with its reference; nothing is timed"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        _selection(command)
+        if name == "run":
+            _running(command)
+    return top
+
+
+def _selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--grid", default="smoke", help="smoke (default), default or full")
+    command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    command.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="only cases whose id holds PART; given again, every PART",
+    )
+    command.add_argument(
+        "--workload",
+        action="append",
+        default=[],
+        metavar="FILE.py:FUNCTION",
+        help="your own FUNCTION(dtype, device, generator) -> (f, x), instead of the grid's",
+    )
+    command.add_argument("--dtype", default="float32", choices=["float32", "float64"],
+                         help="of your own workloads")
+    command.add_argument(
+        "--strategies",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="your own decorated strategies, beside the known ones",
+    )
+    command.add_argument("--threads", type=_count, default=1, metavar="N")
+
+
+def _running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--passes", type=_count, default=3, metavar="K")
+    command.add_argument("--results", default="results", metavar="FOLDER")
+    command.add_argument(
+        "--limit", type=float, default=120.0, metavar="SECONDS", help="for one case in one pass"
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {number}")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit codes are 0, 1 (a fault was found), 2 (usage), 130."""
+    given = parser().parse_args(arguments)
+    # Only now: torch takes seconds to import, and --help needs none of it.
+    from . import commands
+
+    try:
+        return commands.COMMANDS[given.command](given)
+    except commands.USAGE_ERRORS as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted; every finished case is in the file", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

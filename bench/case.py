@@ -1,0 +1,114 @@
+"""A case: the coordinates of one measurement, and the subject that is built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reports.schema import case_id
+from strategies import Operator, Options, Plan, Refusal, attempt, find, inspect
+
+from .problem import Problem, direction
+from .workloads import find_workload
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: one strategy on one workload at one size, the way it runs there."""
+
+    operator: Operator
+    strategy: str
+    workload: str
+    B: int
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    dtype: str = "float32"
+    device: str = "cpu"
+    execution: str = "eager"
+    threads: int = 1
+    create_graph: bool = False
+    chunk: int | str | None = None
+    layout: str = "dense"
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """The coordinates as the result file writes them."""
+        return {
+            "operator": str(self.operator),
+            "strategy": self.strategy,
+            "execution": self.execution,
+            "workload": self.workload,
+            "params": dict(self.params),
+            "in_shape": list(self.in_shape),
+            "out_shape": list(self.out_shape),
+            "B": self.B,
+            "n": prod(self.in_shape),
+            "m": prod(self.out_shape),
+            "dtype": self.dtype,
+            "device": self.device,
+            "threads": self.threads,
+            "create_graph": self.create_graph,
+            "chunk": self.chunk,
+            "layout": self.layout,
+        }
+
+    @property
+    def id(self) -> str:
+        """The printable name, for selecting and for people."""
+        return case_id(self.axes)
+
+
+def case_from_axes(axes: Mapping[str, Any]) -> Case:
+    """The case that `Case.axes` wrote."""
+    given = {name: value for name, value in axes.items() if name not in ("n", "m")}
+    given["operator"] = Operator(given["operator"])
+    given["in_shape"], given["out_shape"] = tuple(given["in_shape"]), tuple(given["out_shape"])
+    return Case(**given)
+
+
+def build(workload: str, params: Mapping[str, Any], B: int, dtype: str, device: str) -> Problem:
+    """The workload's problem, with the same values in every process."""
+    generator = torch.Generator().manual_seed(SEED)
+    return find_workload(workload).build(
+        getattr(torch, dtype), torch.device(device), generator, batch=B, **params
+    )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case made ready: its problem, and the inputs `(x, *args)` or `(x, v, *args)` of its plan."""
+
+    case: Case
+    problem: Problem
+    v: Tensor | None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        directed = () if self.v is None else (self.v,)
+        return (self.problem.x, *directed, *self.problem.args)
+
+    def prepare(self) -> Plan | Refusal:
+        """The plan of the case's strategy, or its refusal."""
+        case = self.case
+        options = Options(
+            create_graph=case.create_graph,
+            chunk=case.chunk,
+            layout=case.layout,  # type: ignore[arg-type]
+            execution=case.execution,
+        )
+        setting = inspect(case.operator, self.problem.f, self.inputs, options)
+        return attempt(setting, find(case.operator, case.strategy))
+
+
+def subject(case: Case) -> Subject:
+    """Build the case's problem and direction."""
+    problem = build(case.workload, case.params, case.B, case.dtype, case.device)
+    return Subject(case, problem, direction(case.operator, problem, case.out_shape))

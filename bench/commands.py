@@ -1,0 +1,137 @@
+"""What the commands do once torch is there."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from strategies import (
+    Plan,
+    StrategyFileError,
+    UnknownStrategy,
+    load_installed,
+    load_strategies,
+)
+
+from .case import Case, subject
+from .check import check
+from .environment import core_to_pin
+from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
+from .record import ResultsError, Row, recording
+from .runner import Job, Request, RunnerError, run
+from .workloads import UnknownWorkload, WorkloadError, load_workload
+
+
+class NoDevice(RuntimeError):
+    """The device that was asked for is not there."""
+
+
+USAGE_ERRORS = (
+    NoDevice,
+    NothingSelected,
+    ResultsError,
+    RunnerError,
+    StrategyFileError,
+    UnknownGrid,
+    UnknownStrategy,
+    UnknownWorkload,
+    WorkloadError,
+)
+
+
+def selected(given: argparse.Namespace) -> list[Case]:
+    """The cases that the command line asks for."""
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise NoDevice("no CUDA device here; try --device cpu")
+    load_installed()
+    for path in given.strategies:
+        load_strategies(path)
+    mine = [load_workload(spec).name for spec in given.workload]
+    chosen = user_blocks(mine, given.dtype) if mine else blocks(given.grid)
+    return cases(chosen, device=given.device, threads=given.threads, only=given.only)
+
+
+def run_command(given: argparse.Namespace) -> int:
+    """Measure, write the result file, print its path."""
+    found = selected(given)
+    job = Job(
+        references=Path(),
+        strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
+        workloads=tuple(_resolved(spec) for spec in given.workload),
+        threads=given.threads,
+        pinned=tuple(core_to_pin()) if given.threads == 1 else (),
+        limit_s=given.limit,
+    )
+    grid = "own" if given.workload else given.grid
+    outcome = run(Request(found, grid, given.passes, given.device, Path(given.results), job))
+    print(outcome.path)
+    return outcome.exit_code
+
+
+def _resolved(spec: str) -> str:
+    path, _, function = spec.rpartition(":")
+    return f"{Path(path).resolve()}:{function}"
+
+
+def list_command(given: argparse.Namespace) -> int:
+    """Print the ids, one a line."""
+    for case in selected(given):
+        print(case.id)
+    return 0
+
+
+def check_command(given: argparse.Namespace) -> int:
+    """Check every case against its reference and print how many digits agree."""
+    found = selected(given)
+    with tempfile.TemporaryDirectory(prefix="references-") as references:
+        rows = [_checked(case, Path(references)) for case in found]
+    table = Table("case", "status", "digits", "error", "tolerance", "reason", box=None)
+    for case, row in zip(found, rows, strict=True):
+        error = row.get("error") or {}
+        table.add_row(
+            case.id,
+            row["status"],
+            f"{error['digits']:.1f}" if error else "",
+            f"{error['relative']:.0e}" if error else "",
+            f"{error['tolerance']:.0e}" if error else "",
+            row["reason"],
+        )
+    console = Console()
+    console.print(table)
+    counts = Counter(row["status"] for row in rows)
+    console.print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), highlight=False)
+    return int(any(counts[status] for status in ("wrong", "error")))
+
+
+def _checked(case: Case, references: Path) -> Row:
+    try:
+        with recording(case) as row:
+            made = subject(case)
+            plan = made.prepare()
+            if not isinstance(plan, Plan):
+                row["status"], row["reason"] = "unsupported", plan.reason
+                return row
+            result = plan(*made.inputs)
+            assert isinstance(result, torch.Tensor)
+            checked = check(made, result, references)
+            row["error"] = checked.error
+            if checked.reason:
+                row["status"], row["reason"] = "wrong", checked.reason
+    except Exception:
+        # The row holds what was raised; the other cases are still to be checked.
+        return row
+    return row
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run_command,
+    "list": list_command,
+    "check": check_command,
+}

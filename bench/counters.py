@@ -1,0 +1,72 @@
+"""What is exact and repeatable about one evaluation: operations and the bytes that live at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations below every transform, and the storages that they leave alive.
+
+    Bytes are of tensors (result and saved ones included), not of a kernel's scratch memory; what
+    lived before the evaluation is not counted.
+    """
+
+    def __init__(self, before: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.ops = self.peak_bytes = self._live_bytes = 0
+        self._old = [StorageWeakRef(t.untyped_storage()) for t in before]
+        self._live: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.ops += 1
+        self._forget_freed()
+        inputs = {StorageWeakRef(t.untyped_storage()) for t in _tensors((args, kwargs))}
+        for tensor in _tensors(result):
+            self._remember(tensor, inputs)
+        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        return result
+
+    def _remember(self, tensor: Tensor, inputs: set[StorageWeakRef]) -> None:
+        storage = tensor.untyped_storage()
+        reference = StorageWeakRef(storage)
+        # A view or an in-place result lives in an input's storage: nothing new was allocated.
+        if reference in self._live or reference in inputs:
+            return
+        self._live[reference] = storage.nbytes()
+        self._live_bytes += storage.nbytes()
+
+    def _forget_freed(self) -> None:
+        for reference in [r for r in self._live if r.expired()]:
+            self._live_bytes -= self._live.pop(reference)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.layout == torch.strided]
+
+
+def counters(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> dict[str, int]:
+    """`ops` and `peak_bytes` of one evaluation."""
+    with Counting(inputs) as counting:
+        evaluate(*inputs)
+    return {"ops": counting.ops, "peak_bytes": counting.peak_bytes}
+
+
+def cuda_peak_bytes(call: Callable[[], object]) -> int:
+    """Bytes that one call takes from the device's allocator above what lived before it."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated() - before)

@@ -1,0 +1,199 @@
+"""The grids: which workloads at which sizes are measured for which operators, and how."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from strategies import Operator, strategies_for, violated_shape
+
+from .case import Case, build
+from .workloads import UnknownWorkload
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...], int]
+
+GRADIENT, VJP, JVP = Operator.GRADIENT, Operator.VJP, Operator.JVP
+JACOBIAN, DIVERGENCE, HVP = Operator.JACOBIAN, Operator.DIVERGENCE, Operator.HVP
+HESSIAN, DIAGONAL, LAPLACIAN = Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN
+
+
+class UnknownGrid(LookupError):
+    """No grid of that name; the message lists the known ones."""
+
+
+class NothingSelected(LookupError):
+    """A selection that leaves no case; the message says what was asked."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One workload at one size, for some operators; every strategy of theirs is a case."""
+
+    workload: str
+    operators: Sequence[Operator]
+    B: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    execution: str = "eager"
+    create_graph: bool = False
+    chunk: int | None = None
+
+
+def _sizes(block: Block, name: str, sizes: Iterable[int]) -> Iterator[Block]:
+    """The block at each size of one parameter (`B` is one too)."""
+    for value in sizes:
+        if name == "B":
+            yield replace(block, B=value)
+        else:
+            yield replace(block, params={**block.params, name: value})
+
+
+def _smoke() -> Iterator[Block]:
+    yield Block("mlp-square", [VJP, JVP, JACOBIAN], B=4, params={"n": 8})
+    yield Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=4, params={"n": 6})
+    yield Block("seed-square", [DIAGONAL], B=4)
+    yield Block("time-conditioned-field", [DIVERGENCE], B=4)
+
+
+def _default() -> Iterator[Block]:
+    yield from _seeds()
+    yield from _first_order()
+    yield from _second_order()
+    yield from _ways_of_running()
+
+
+def _seeds() -> Iterator[Block]:
+    yield Block("seed-sum", [GRADIENT], B=16)
+    yield Block("seed-pair", [VJP], B=16)
+    yield Block("seed-square", [DIAGONAL], B=16)
+
+
+def _first_order() -> Iterator[Block]:
+    yield Block("mlp-wide", [JACOBIAN, JVP], B=16, params={"n": 512, "m": 8})
+    yield Block("mlp-tall", [JACOBIAN, VJP], B=16, params={"n": 8, "m": 256})
+    square = Block("mlp-square", [JACOBIAN], B=16)
+    yield from _sizes(square, "n", (4, 16, 64, 192))
+    yield from _sizes(replace(square, params={"n": 16}), "B", (1, 128))
+    yield Block("mlp-scalar", [GRADIENT, HVP], B=64, params={"n": 64})
+    yield Block("log-sum-exp", [GRADIENT], B=64, params={"n": 256})
+    yield Block("lennard-jones", [GRADIENT, HVP], B=4, params={"atoms": 8})
+    yield Block("attention", [GRADIENT], B=8)
+    yield Block("cnn", [JACOBIAN, VJP], B=4)
+    yield from _sizes(Block("time-conditioned-field", [DIVERGENCE], B=64), "d", (4, 32))
+
+
+def _second_order() -> Iterator[Block]:
+    scalar = Block("mlp-scalar", [HESSIAN, LAPLACIAN], B=16)
+    yield from _sizes(scalar, "n", (4, 8, 16, 32))
+    yield Block("mlp-deep", [LAPLACIAN], B=16)
+    yield Block("mlp-tiny", [HESSIAN, DIAGONAL], B=64)
+    yield Block("paper-net", [LAPLACIAN], B=4)
+    yield Block("rosenbrock", [DIAGONAL], B=16, params={"n": 16})
+    yield Block("log-sum-exp", [HESSIAN], B=16, params={"n": 16})
+    yield Block("lennard-jones", [HESSIAN], B=2, params={"atoms": 6})
+    yield Block("attention", [HVP, DIAGONAL], B=2)
+
+
+def _ways_of_running() -> Iterator[Block]:
+    square = Block("mlp-square", [JACOBIAN], B=16, params={"n": 16})
+    scalar = Block("mlp-scalar", [HVP, HESSIAN, LAPLACIAN], B=16, params={"n": 8})
+    yield replace(square, dtype="float64")
+    yield replace(scalar, dtype="float64", operators=[HESSIAN])
+    for block in (square, scalar):
+        yield replace(block, execution="traced")
+    for block in (square, replace(scalar, operators=[LAPLACIAN, HVP])):
+        yield replace(block, create_graph=True)
+    yield replace(square, chunk=4)
+
+
+def _full() -> Iterator[Block]:
+    yield from _default()
+    for block in _default():
+        if block.dtype == "float32":
+            yield replace(block, dtype="float64")
+        if block.execution == "eager" and not block.create_graph:
+            yield replace(block, execution="traced")
+    square = Block("mlp-square", [JACOBIAN], params={"n": 64})
+    yield from _sizes(square, "B", (1, 4, 64, 256, 1024))
+    yield from _sizes(Block("mlp-wide", [JACOBIAN], B=16, params={"m": 8}), "n", (64, 2048, 8192))
+    yield from _sizes(Block("mlp-tall", [JACOBIAN], B=16, params={"n": 8}), "m", (64, 1024))
+    yield Block("cnn", [JACOBIAN], B=4, params={"size": 32})
+    yield from _sizes(Block("paper-net", [LAPLACIAN, HESSIAN]), "B", (1, 16, 128))
+    yield from _sizes(Block("mlp-scalar", [LAPLACIAN], B=16), "n", (64, 128, 256))
+
+
+GRIDS = {"smoke": _smoke, "default": _default, "full": _full}
+
+
+def blocks(grid: str) -> list[Block]:
+    """The grid's blocks, each once; `UnknownGrid` lists the known grids."""
+    if grid not in GRIDS:
+        raise UnknownGrid(f"no grid {grid!r}; known: {', '.join(GRIDS)}")
+    found: list[Block] = []
+    for block in GRIDS[grid]():
+        if block not in found:
+            found.append(block)
+    return found
+
+
+def user_blocks(workloads: Sequence[str], dtype: str = "float32") -> list[Block]:
+    """Every operator on each of the user's workloads; its own x says the batch size."""
+    return [Block(name, list(Operator), dtype=dtype) for name in workloads]
+
+
+def cases(
+    chosen: Iterable[Block], *, device: str = "cpu", threads: int = 1, only: Sequence[str] = ()
+) -> list[Case]:
+    """Every strategy of every operator that the blocks' shapes allow, each case once.
+
+    only: parts of a case's id, all of which must occur in it.
+    """
+    found: dict[str, Case] = {}
+    for block in chosen:
+        for case in _cases(block, device, threads):
+            if all(part in case.id for part in only):
+                found.setdefault(case.id, case)
+    if not found:
+        raise NothingSelected(f"no case matches {' and '.join(map(repr, only)) or 'the grid'}")
+    return list(found.values())
+
+
+def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
+    in_shape, out_shape, B = shapes(block.workload, tuple(block.params.items()), block.B)
+    for operator in block.operators:
+        if violated_shape(operator, in_shape, out_shape):
+            continue
+        for strategy in strategies_for(operator):
+            if block.chunk is not None and not strategy.chunks:
+                continue
+            yield Case(
+                operator,
+                strategy.name,
+                block.workload,
+                B,
+                in_shape,
+                out_shape,
+                params=dict(block.params),
+                dtype=block.dtype,
+                device=device,
+                execution=block.execution,
+                threads=threads,
+                create_graph=block.create_graph,
+                chunk=block.chunk,
+            )
+
+
+@functools.cache
+def shapes(workload: str, params: tuple[tuple[str, Any], ...], B: int | None) -> Shapes:
+    """A row's input and output shape and the number of rows, from one call of the built f."""
+    problem = build(workload, dict(params), B, "float32", "cpu")
+    with torch.no_grad():
+        y = problem.f(problem.x, *problem.args)
+    return tuple(problem.x.shape[1:]), tuple(y.shape[1:]), len(problem.x)
+
+
+__all__ = ["GRIDS", "Block", "NothingSelected", "UnknownGrid", "UnknownWorkload", "blocks", "cases"]

@@ -1,0 +1,155 @@
+"""The harness as a pytest plugin: cases become tests of pytest-benchmark, each leaves a row.
+
+Alone, `pytest bench -k vmap-jacrev` is one pass in this process. With `--rows-fd` it is a worker:
+it announces every case, sends its row through that pipe, and ends after the first failed one, so
+that nothing a failure leaves behind reaches another case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from strategies import load_installed, load_strategies
+
+from .case import Case, case_from_axes
+from .grid import blocks, cases, user_blocks
+from .record import Row
+from .workloads import load_workload
+
+FAILED = ("wrong", "error", "oom")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the harness."""
+    group = parser.getgroup("bench", "input-derivative benchmarks")
+    group.addoption("--grid", default="smoke", help="smoke, default or full")
+    group.addoption("--device", default="cpu", help="cpu or cuda")
+    group.addoption("--workload", action="append", default=[], metavar="FILE.py:FUNCTION")
+    group.addoption("--strategies", action="append", default=[], metavar="FILE.py")
+    group.addoption("--cases", metavar="FILE", help="the cases of this pass, a JSON list of axes")
+    group.addoption("--rows-fd", type=int, metavar="N", help="the pipe that takes the rows")
+    group.addoption("--pass", type=int, default=0, dest="bench_pass", help="the pass's number")
+    group.addoption("--references", metavar="FOLDER", help="where references are kept for a run")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """One clock for every case, set before pytest-benchmark reads its options."""
+    config.option.benchmark_timer = "bench.measure.clock"
+    config.option.benchmark_disable_gc = True
+    config.addinivalue_line("filterwarnings", "default")
+    config.stash[SENDER] = Sender(config.option.rows_fd, config.option.bench_pass)
+    torch._C._debug_only_display_vmap_fallback_warnings(True)
+
+
+class Sender:
+    """Where rows go: through the worker's pipe, or nowhere when pytest runs alone."""
+
+    def __init__(self, fd: int | None, number: int) -> None:
+        self.worker = fd is not None
+        self._pipe = os.fdopen(fd, "w", encoding="utf-8") if fd is not None else None
+        self._pass = number
+        self._order = 0
+
+    def started(self, case: Case) -> None:
+        """Announce a case, so that a death in it is laid at its door."""
+        self._send({"kind": "started", "id": case.id})
+
+    def row(self, row: Row) -> None:
+        """Send a case's row."""
+        self._send({**row, "order": self._order})
+        self._order += 1
+
+    def _send(self, line: Row) -> None:
+        if self._pipe is not None:
+            self._pipe.write(json.dumps({**line, "pass": self._pass}) + "\n")
+            self._pipe.flush()
+
+
+SENDER = pytest.StashKey[Sender]()
+
+
+def _chosen(config: pytest.Config) -> list[Case]:
+    load_installed()
+    for path in config.option.strategies:
+        load_strategies(path)
+    mine = [load_workload(spec).name for spec in config.option.workload]
+    if config.option.cases:
+        return [case_from_axes(axes) for axes in json.loads(Path(config.option.cases).read_text())]
+    chosen = user_blocks(mine) if mine else blocks(config.option.grid)
+    return cases(chosen, device=config.option.device)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each case; the training test for those with create_graph."""
+    if "case" not in metafunc.fixturenames:
+        return
+    found = _chosen(metafunc.config)
+    if metafunc.function.__name__ == "test_train":
+        found = [case for case in found if case.create_graph]
+    metafunc.parametrize("case", found, ids=lambda case: case.id)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of the cases, the training test right behind the evaluation."""
+    order: dict[str, int] = {}
+    for item in items:
+        case = _case(item)
+        if case is not None:
+            order.setdefault(case.id, len(order))
+    items.sort(key=lambda item: order[case.id] if (case := _case(item)) else -1)
+
+
+def _case(item: pytest.Item) -> Case | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("case") if callspec else None
+
+
+@pytest.fixture
+def sender(request: pytest.FixtureRequest) -> Sender:
+    """Where this process sends its rows."""
+    return request.config.stash[SENDER]
+
+
+@pytest.fixture(scope="session")
+def references(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The folder in which references are kept: the run's, or this session's own."""
+    given = request.config.option.references
+    if given:
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="references-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def rows() -> dict[str, Row]:
+    """Rows of this session by case, for the training test to complete."""
+    return {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    """Announce the case before its first test; send its row after its last one."""
+    case, sender = _case(item), item.config.stash[SENDER]
+    if case is not None and item.originalname == "test_time":  # type: ignore[attr-defined]
+        sender.started(case)
+    result = yield
+    row = item.stash.get(ROW, None)
+    last = nextitem is None or _case(nextitem) != case
+    if row is not None and last:
+        sender.row(row)
+        if sender.worker and row["status"] in FAILED:
+            item.session.shouldstop = f"{row['status']}: {row['reason']}"
+    return result
+
+
+ROW = pytest.StashKey[Row]()

@@ -1,0 +1,93 @@
+"""Rows and the result file: what failed is a row too, and only one process writes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from reports.schema import SCHEMA
+
+from .case import Case
+
+Row = dict[str, Any]
+
+_MEMORY = ("can't allocate memory", "out of memory", "unable to allocate")
+
+
+class ResultsError(OSError):
+    """The result file cannot be created, locked or written."""
+
+
+def first_line(error: BaseException) -> str:
+    """The type of an exception and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on the device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _MEMORY)
+
+
+@contextmanager
+def recording(case: Case) -> Iterator[Row]:
+    """A row of the case that stays whatever its body raises; the exception goes on.
+
+    Leaves `status` and `reason`; a body that ends without setting one was ok.
+    """
+    row: Row = {"kind": "row", **case.axes, "status": "", "reason": "", "warnings": []}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield row
+        except BaseException as error:
+            row["status"] = "oom" if out_of_memory(error) else "error"
+            row["reason"] = first_line(error)
+            raise
+        finally:
+            row["status"] = row["status"] or "ok"
+            row["warnings"] = sorted({str(w.message).partition("\n")[0] for w in caught})
+
+
+class ResultFile:
+    """The append-only result file of one run; every line is whole once `write` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> ResultFile:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, line: Row) -> None:
+        """Append one line; raises `ResultsError` where the disk is full."""
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def header(**fields: Any) -> Row:
+    """The first line of a result file."""
+    return {"kind": "run", "schema": SCHEMA, **fields}

@@ -1,0 +1,129 @@
+"""The timed loop: build, check the answer on the same tensors, warm up, size, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from strategies import Plan, Refusal
+
+from . import measure
+from .case import Case, Subject, subject
+from .check import Checked, check
+from .counters import counters, cuda_peak_bytes
+from .plugin import ROW
+from .record import Row, recording
+
+
+def test_time(
+    case: Case, benchmark: Any, references: Path, rows: dict[str, Row], request: Any
+) -> None:
+    """One case of one pass: `wall_s` and `cpu_s` a call for every round."""
+    with recording(case) as row:
+        request.node.stash[ROW] = rows[case.id] = row
+        made = subject(case)
+        plan = _prepared(made, row)
+        _checked(made, plan, references, row)
+        call = _call(plan, made.inputs, case.device)
+        row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+        _counted(plan, made, call, row)
+        benchmark.extra_info.update(
+            {**case.axes, "prepare_s": row["prepare_s"], "error": row["error"]}
+        )
+
+
+def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -> None:
+    """The case as a training step takes it: plan, squared sum, gradient to the parameters."""
+    row = request.node.stash[ROW] = rows[case.id]
+    if row["status"] != "ok":
+        pytest.skip(f"{row['status']}: {row['reason']}")
+    made = subject(case)
+    plan = made.prepare()
+    assert isinstance(plan, Plan)
+    call = _training(plan, made)
+    with recording(case) as trained:
+        trained["wall_s"], _ = _timed(call, benchmark, trained)
+        row["train_s"] = trained["wall_s"]
+    if trained["status"] != "ok":
+        row.update(status=trained["status"], reason=f"training: {trained['reason']}")
+
+
+def _prepared(made: Subject, row: Row) -> Plan:
+    start = time.perf_counter()
+    plan = made.prepare()
+    row["prepare_s"] = time.perf_counter() - start
+    if isinstance(plan, Refusal):
+        row["status"], row["reason"], row["prepare_s"] = "unsupported", plan.reason, None
+        pytest.skip(plan.reason)
+    return plan
+
+
+def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
+    start = time.perf_counter()
+    result = plan(*made.inputs)
+    _wait(made.case.device)
+    row["first_s"] = time.perf_counter() - start
+    assert isinstance(result, Tensor)
+    found: Checked = check(made, result, references)
+    row["error"] = found.error
+    if found.reason:
+        row["status"], row["reason"] = "wrong", found.reason
+        pytest.fail(found.reason)
+
+
+def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> None:
+    row["counters"] = counters(plan, made.inputs)
+    if made.case.device == "cuda":
+        row["allocator_peak_bytes"] = cuda_peak_bytes(call)
+
+
+def _timed(
+    call: Callable[[], None], benchmark: Any, row: Row
+) -> tuple[list[float], list[float]]:
+    warm = measure.warm_up(call)
+    sizing = measure.size(warm.call_s)
+    steal = measure.steal_seconds()
+    with measure.no_garbage_collection():
+        measure.readings.clear()
+        benchmark.pedantic(call, rounds=sizing.rounds, iterations=sizing.iterations)
+    row["steal_s"] = measure.steal_seconds() - steal
+    row["warmup"], row["loops"] = warm.calls, sizing.iterations
+    wall = list(benchmark.stats.stats.data) if benchmark.enabled else []
+    return wall, measure.cpu_seconds(sizing.iterations)
+
+
+def _call(plan: Plan, inputs: tuple[Tensor, ...], device: str) -> Callable[[], None]:
+    def call() -> None:
+        # The result is dropped here, inside the round, as a user's loop would drop it.
+        plan(*inputs)
+        _wait(device)
+
+    return call
+
+
+def _training(plan: Plan, made: Subject) -> Callable[[], None]:
+    f, x = made.problem.f, made.problem.x
+    parameters = [p for p in f.parameters() if p.requires_grad] if hasattr(f, "parameters") else []
+    start = x if parameters else x.requires_grad_()
+    inputs = (start, *made.inputs[1:])
+    sources = parameters or [start]
+
+    def step() -> None:
+        result = plan(*inputs)
+        assert isinstance(result, Tensor)
+        torch.autograd.grad(result.square().sum(), sources, allow_unused=True)
+        _wait(made.case.device)
+
+    return step
+
+
+def _wait(device: str) -> None:
+    # A kernel that is still running when the clock is read was not measured.
+    if device == "cuda":
+        torch.cuda.synchronize()
