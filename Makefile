@@ -36,7 +36,7 @@ setup: $(READY) ## make .venv and install what the suite needs
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(BASE_PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install -q "$$(grep '^torch==' constraints.txt)"
-	$(VENV)/bin/python -m bench.setup_requirements | $(VENV)/bin/pip install -q -r /dev/stdin
+	$(VENV)/bin/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
 bench: $(READY) ## measure GRID on DEVICE, write the page, print its path

@@ -28,15 +28,16 @@ def pull_batched(
     """`vᵀ ∂y/∂x` for `v: [K, *y.shape]` by `is_grads_batched`: `[K, *x.shape]`."""
     if not y.requires_grad:
         return x.new_zeros(len(v), *x.shape)
-    return autograd.grad(
+    (pulled,) = autograd.grad(
         y,
         x,
         v,
         retain_graph=keep or create_graph,
         create_graph=create_graph,
         is_grads_batched=True,
-        materialize_grads=True,
-    )[0]
+        allow_unused=True,  # materialize_grads would forget the batch of directions
+    )
+    return x.new_zeros(len(v), *x.shape) if pulled is None else pulled
 
 
 @strategy(Operator.JACOBIAN, mode="reverse", sweep="legacy-vmap", needs=["sum"])

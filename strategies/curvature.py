@@ -109,6 +109,6 @@ def chunked_fwd_rev(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
         jacobian = _summed_jacobian(f, args)
         push = lambda v: jvp(jacobian, (x,), (v,))[1]  # noqa: E731
-        return vmap(push, out_dims=-1, chunk_size=size)(basis).movedim(0, 1)
+        return vmap(push, chunk_size=size)(basis).movedim(0, -1).movedim(0, 1)
 
     return evaluate

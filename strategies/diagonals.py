@@ -34,7 +34,7 @@ def vmap_vhvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
     def one_row(z: Tensor, *args: Tensor) -> Tensor:
         jacobian = jacrev(lambda u: row(f)(u, *args))
-        return vmap(lambda v: jvp(jacobian, (z,), (v,))[1] @ v, out_dims=-1)(basis)
+        return vmap(lambda v: jvp(jacobian, (z,), (v,))[1] @ v)(basis).movedim(0, -1)
 
     return vmap(one_row)
 
@@ -65,7 +65,7 @@ def nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: _curve(f, x, v, args), out_dims=-1)(basis)
+        return vmap(lambda v: _curve(f, x, v, args))(basis).movedim(0, -1)
 
     return evaluate
 
@@ -79,6 +79,6 @@ def chunked_nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluat
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: _curve(f, x, v, args), out_dims=-1, chunk_size=size)(basis)
+        return vmap(lambda v: _curve(f, x, v, args), chunk_size=size)(basis).movedim(0, -1)
 
     return evaluate

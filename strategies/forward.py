@@ -2,6 +2,10 @@
 
 Dual numbers (`torch.autograd.forward_ad`), `torch.func.jvp` on top of them, and `linearize`, which
 runs f once and replays the linear part for each direction.
+
+NOTE [out_dims]
+Where a tangent is the same for all directions (a constant or linear f), `vmap(…, out_dims=k)` with
+k other than 0 reads sizes out of bounds (a bug of torch): directions come first, and are moved.
 """
 
 from __future__ import annotations
@@ -100,7 +104,7 @@ def vmap_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: push(f, x, v, args)[1], out_dims=-1)(basis)
+        return vmap(lambda v: push(f, x, v, args)[1])(basis).movedim(0, -1)
 
     return evaluate
 
@@ -113,7 +117,7 @@ def chunked_jacfwd(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
         push_one = lambda v: push(f, x, v, args)[1]  # noqa: E731
-        return vmap(push_one, out_dims=-1, chunk_size=size)(basis)
+        return vmap(push_one, chunk_size=size)(basis).movedim(0, -1)
 
     return evaluate
 
@@ -131,7 +135,7 @@ def linearize_vmap(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         y, linear = linearize(lambda z: f(z, *args), x)
-        return Orders(y, vmap(linear, out_dims=-1)(basis))
+        return Orders(y, vmap(linear)(basis).movedim(0, -1))
 
     return evaluate
 

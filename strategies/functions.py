@@ -84,7 +84,7 @@ class Probe:
 def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iterator[list[Module]]:
     """Run f as a probe: buffers of every module that runs, and the RNG, are as before afterwards.
 
-    Yields the modules in the order in which they run.
+    Yields the modules in the order in which they run, those already known first.
     """
     seen: dict[Module, list[tuple[Tensor, Tensor]]] = {}
     order: list[Module] = []
@@ -94,6 +94,8 @@ def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iter
             seen[module] = [(b, b.clone()) for b in module.buffers(recurse=False)]
             order.append(module)
 
+    for module in modules:
+        remember(module, None)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(remember)
     devices = [device] if device.type == "cuda" else []
     try:

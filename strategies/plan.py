@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import auto
 from .executions import EXECUTIONS
-from .functions import Function, flatten
+from .functions import Function, flatten, without_traces
 from .guard import Guard, guard
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders
 from .registry import Evaluate, Inputs, Keywords, Options, Strategy, Unsupported, find
@@ -114,7 +114,8 @@ def _prepared(setting: Setting, strategy: Strategy) -> Run:
     options = setting.options
     flat = flatten(setting.f, setting.in_shape, setting.out_shape)
     inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
-    with torch.set_grad_enabled(options.create_graph):
+    traceless = without_traces(setting.x.device, setting.probe.modules)
+    with traceless, torch.set_grad_enabled(options.create_graph):
         evaluate = strategy.prepare(flat, inputs, options)
         ordered = _orders(setting, flat, inputs, evaluate)
         run = EXECUTIONS[options.execution](ordered, inputs, options)

@@ -1,0 +1,29 @@
+"""The functions that are differentiated: seeds, closed forms, networks, vision, physics."""
+
+# ruff: noqa: I001  (the reading order)
+from . import seed as seed
+from . import analytic as analytic
+from . import networks as networks
+from . import vision as vision
+from . import physics as physics
+from .registry import (
+    WORKLOADS,
+    DuplicateWorkload,
+    UnknownWorkload,
+    Workload,
+    WorkloadError,
+    find_workload,
+    load_workload,
+    workload,
+)
+
+__all__ = [
+    "WORKLOADS",
+    "DuplicateWorkload",
+    "UnknownWorkload",
+    "Workload",
+    "WorkloadError",
+    "find_workload",
+    "load_workload",
+    "workload",
+]

@@ -1,0 +1,117 @@
+"""Derivatives of a chain of affine and elementwise layers, by hand, in numpy float64.
+
+NOTE [recursion]
+Layers a_l = W_l h_{l-1} + b_l, h_l = s(a_l), the last one affine, h_0 = x. With J_l = ∂a_l/∂x and, for
+output k, the cotangent d_l = ∂y_k/∂h_l:
+
+    J_1 = W_1,  J_{l+1} = W_{l+1} diag(s'(a_l)) J_l
+    H_k = Σ_l J_lᵀ diag(d_l s''(a_l)) J_l
+
+since the only curvature of the chain is that of its elementwise layers. The diagonal needs the
+columns of J_l squared instead of the products of all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function with its first two derivatives."""
+
+    value: Callable[[Array], Array]
+    first: Callable[[Array], Array]
+    second: Callable[[Array], Array]
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "tanh": Activation(
+        np.tanh,
+        lambda a: 1 - np.tanh(a) ** 2,
+        lambda a: -2 * np.tanh(a) * (1 - np.tanh(a) ** 2),
+    ),
+    "softplus": Activation(
+        lambda a: np.logaddexp(a, 0), expit, lambda a: expit(a) * expit(-a)
+    ),
+    "sin": Activation(np.sin, np.cos, lambda a: -np.sin(a)),
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Weights `[out, in]` and biases `[out]`, an activation after every layer but the last.
+
+    `wanted`: only the first so many inputs are differentiated, the others are args.
+    """
+
+    weights: Sequence[Array]
+    biases: Sequence[Array]
+    activation: Activation
+    x: Array
+    wanted: int
+
+    def pre_activations(self) -> list[Array]:
+        """`[B, width]` of each layer, the output last."""
+        h, found = self.x, []
+        for W, b in zip(self.weights, self.biases, strict=True):
+            found.append(h @ W.T + b)
+            h = self.activation.value(found[-1])
+        return found
+
+    def tangents(self) -> Iterator[tuple[Array, Array]]:
+        """Of each layer `a_l: [B, width]` and `J_l: [B, width, n]`."""
+        B = len(self.x)
+        for k, a in enumerate(self.pre_activations()):
+            W = self.weights[k]
+            if k == 0:
+                J = np.broadcast_to(W[:, : self.wanted], (B, len(W), self.wanted))
+            else:
+                J = W @ (self.activation.first(before)[:, :, None] * J)
+            before = a
+            yield a, J
+
+    def jacobian(self) -> Array:
+        """`[B, m, n]`."""
+        *_, (_, J) = self.tangents()
+        return np.array(J)
+
+    def cotangents(self) -> list[Array]:
+        """Of each hidden layer `∂y/∂h_l: [B, m, width]`."""
+        hidden = self.pre_activations()[:-1]
+        d = np.broadcast_to(self.weights[-1], (len(self.x), *self.weights[-1].shape))
+        found = [d]
+        for W, a in zip(self.weights[-2:0:-1], hidden[:0:-1], strict=True):
+            d = (d * self.activation.first(a)[:, None]) @ W
+            found.append(d)
+        return found[::-1]
+
+    def _curvatures(self) -> Iterator[tuple[Array, Array]]:
+        """Of each hidden layer the weights `d_l s''(a_l): [B, m, width]` and `J_l`."""
+        hidden = zip(self.cotangents(), self.tangents(), strict=False)
+        for d, (a, J) in hidden:
+            yield d * self.activation.second(a)[:, None], J
+
+    def hessian(self) -> Array:
+        """`[B, m, n, n]`."""
+        return sum(np.swapaxes(J, 1, 2)[:, None] @ (c[..., None] * J[:, None])
+                   for c, J in self._curvatures())  # type: ignore[return-value]
+
+    def hessian_diagonal(self) -> Array:
+        """`[B, m, n]`, without the Hessian."""
+        return sum(c @ J**2 for c, J in self._curvatures())  # type: ignore[return-value]
+
+    def exact(self) -> dict[str, Callable[[], Array]]:
+        """The closed forms as a problem offers them."""
+        return {
+            "value": lambda: self.pre_activations()[-1],
+            "jacobian": self.jacobian,
+            "hessian": self.hessian,
+            "hessian-diagonal": self.hessian_diagonal,
+        }
