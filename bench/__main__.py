@@ -43,8 +43,9 @@ def _selection(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py:FUNCTION",
         help="your own FUNCTION(dtype, device, generator) -> (f, x), instead of the grid's",
     )
-    command.add_argument("--dtype", default="float32", choices=["float32", "float64"],
-                         help="of your own workloads")
+    command.add_argument(
+        "--dtype", default="float32", choices=["float32", "float64"], help="of your own workloads"
+    )
     command.add_argument(
         "--strategies",
         action="append",

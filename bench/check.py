@@ -35,7 +35,8 @@ def check(made: Subject, result: Tensor, references: Path) -> Checked:
     error = {**found, "tolerance": limit, "bound": trusted.bound, "method": trusted.method}
     if not found["relative"] <= limit:
         return Checked(
-            error, f"relative error {found['relative']:.1e} against the reference, above {limit:.0e}"
+            error,
+            f"relative error {found['relative']:.1e} against the reference, above {limit:.0e}",
         )
     return Checked(error, None)
 
@@ -57,6 +58,4 @@ def reference_of(made: Subject, references: Path) -> Reference:
     case = made.case
     same = [str(case.operator), case.workload, dict(case.params), case.B, case.dtype, case.device]
     key = hashlib.sha256(json.dumps(same, default=str).encode()).hexdigest()[:20]
-    return cached_reference(
-        references, key, lambda: reference(case.operator, made.problem, made.v)
-    )
+    return cached_reference(references, key, lambda: reference(case.operator, made.problem, made.v))

@@ -28,6 +28,9 @@ from .record import ResultsError, Row, recording
 from .runner import Job, Request, RunnerError, run
 from .workloads import UnknownWorkload, WorkloadError, load_workload
 
+# Where the output goes to a file, ids are kept whole.
+WIDE = 220
+
 
 class NoDevice(RuntimeError):
     """The device that was asked for is not there."""
@@ -104,6 +107,8 @@ def check_command(given: argparse.Namespace) -> int:
             row["reason"],
         )
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
     console.print(table)
     counts = Counter(row["status"] for row in rows)
     console.print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), highlight=False)

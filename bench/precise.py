@@ -39,7 +39,9 @@ class Precise(TorchDispatchMode):
         if isinstance(kind, torch.dtype) and _inexact(kind):
             kwargs["dtype"] = self.dtype
         run = self.rules.get(func, func)
-        return _up(run(*args, **kwargs), self.dtype)
+        # A rule works on real parts too: nothing may cast them up again on their way.
+        with torch._C.DisableTorchFunction():
+            return _up(run(*args, **kwargs), self.dtype)
 
 
 class PreciseArguments(TorchFunctionMode):
@@ -119,6 +121,17 @@ def _by_parts(linear: Any) -> Callable[..., Tensor]:
     )
 
 
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    def real(part: Tensor, of: Tensor) -> Tensor:
+        return aten.convolution.default(part.contiguous(), of.contiguous(), None, *how)
+
+    y = torch.complex(
+        real(x.real, weight.real) - real(x.imag, weight.imag),
+        real(x.real, weight.imag) + real(x.imag, weight.real),
+    )
+    return y if bias is None else y + bias.reshape(-1, *[1] * (y.dim() - 2))
+
+
 COMPLEX: Mapping[Any, Callable[..., Any]] = {
     aten._softmax.default: _softmax,
     aten._log_softmax.default: _log_softmax,
@@ -128,6 +141,7 @@ COMPLEX: Mapping[Any, Callable[..., Any]] = {
     aten.softplus.default: _softplus,
     aten.native_layer_norm.default: _layer_norm,
     aten.silu.default: lambda x: x / (1 + (-x).exp()),
+    aten.convolution.default: _convolution,
     aten.avg_pool2d.default: _by_parts(aten.avg_pool2d.default),
     aten._adaptive_avg_pool2d.default: _by_parts(aten._adaptive_avg_pool2d.default),
 }

@@ -83,9 +83,7 @@ def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> N
         row["allocator_peak_bytes"] = cuda_peak_bytes(call)
 
 
-def _timed(
-    call: Callable[[], None], benchmark: Any, row: Row
-) -> tuple[list[float], list[float]]:
+def _timed(call: Callable[[], None], benchmark: Any, row: Row) -> tuple[list[float], list[float]]:
     warm = measure.warm_up(call)
     sizing = measure.size(warm.call_s)
     steal = measure.steal_seconds()

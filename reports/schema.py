@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 # 1: first version.
 SCHEMA = 1
 
@@ -65,15 +68,35 @@ MEASURES: dict[str, object] = {
 }
 
 
-def case_id(axes: dict[str, object]) -> str:
+Axes = Mapping[str, Any]
+
+# How a strategy runs: with its name it is what competes within a contest.
+_RUNS = ("execution", "chunk")
+# Where it runs: the same for all that compete.
+_WHERE = ("threads", "create_graph", "layout")
+
+
+def case_id(axes: Axes) -> str:
     """The printable name of a case: for selecting and for people; rows join on the axes."""
-    params = axes.get("params") or {}
-    parts = [axes["operator"], axes["strategy"], axes["workload"]]
-    parts += [f"{name}={value}" for name, value in params.items()]  # type: ignore[attr-defined]
-    parts += [f"B={axes['B']}", axes["dtype"], axes["device"]]
-    parts += [
-        f"{name}={axes[name]}"
-        for name in ("execution", "threads", "create_graph", "chunk", "layout")
-        if axes.get(name, AXES[name]) != AXES[name]
-    ]
-    return "/".join(str(part) for part in parts)
+    head = [axes["operator"], axes["strategy"], *_problem(axes)]
+    return "/".join([*head, *_unusual(axes, (*_RUNS, *_WHERE))])
+
+
+def contest_id(axes: Axes) -> str:
+    """The printable name of what is compared: a case without its strategy and how that runs."""
+    return "/".join([axes["operator"], *_problem(axes), *_unusual(axes, _WHERE)])
+
+
+def way(axes: Axes) -> str:
+    """What competes in a contest: a strategy and how it runs."""
+    return " ".join([axes["strategy"], *_unusual(axes, _RUNS)])
+
+
+def _problem(axes: Axes) -> list[str]:
+    params = [f"{name}={value}" for name, value in (axes.get("params") or {}).items()]
+    return [axes["workload"], *params, f"B={axes['B']}", axes["dtype"], axes["device"]]
+
+
+def _unusual(axes: Axes, names: Sequence[str]) -> list[str]:
+    found = [(name, axes.get(name, AXES[name])) for name in names]
+    return [f"{name}={value}" for name, value in found if value != AXES[name]]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
+    WORKING,
+    Function,
     Net,
     array,
     contracted,
@@ -16,7 +18,7 @@ from conftest import (
     for_each_operator,
     for_each_strategy,
     net_exact,
-    on_grid,
+    on_working_grid,
     only,
     outputs,
     weights,
@@ -44,7 +46,6 @@ from strategies import (
 from strategies.registry import Options
 
 B, N, M = 4, 3, 2
-FOLDS = {"linearize", "linearize-vmap"}  # refuse to be traced, see test_strategies_agreement
 
 on_executions = pytest.mark.parametrize("execution", list(EXECUTIONS))
 
@@ -58,9 +59,7 @@ def given(operator: Operator, m: int | None = None) -> tuple[Tensor, ...]:
     return x, draw(B, m if side == "out" else N, seed=22)
 
 
-def plan_for(strategy: Strategy, execution: str, f: object, *inputs: Tensor, **how: bool) -> Plan:
-    if execution == "traced" and strategy.name in FOLDS:
-        pytest.skip("refuses to be traced")
+def plan_for(strategy: Strategy, execution: str, f: Function, *inputs: Tensor, **how: bool) -> Plan:
     return prepare(
         strategy.operator, f, *inputs, strategy=strategy.name, execution=execution, **how
     )
@@ -84,7 +83,7 @@ def surroundings() -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("grad_mode", [True, False], ids=["grad", "no-grad"])
-@on_grid
+@on_working_grid
 def test_leaves_no_traces(strategy: Strategy, execution: str, grad_mode: bool) -> None:
     net = Net(N, outputs(strategy.operator, N, M))
     inputs = (*given(strategy.operator), draw(B, 1, seed=23))
@@ -102,7 +101,7 @@ def test_leaves_no_traces(strategy: Strategy, execution: str, grad_mode: bool) -
 
 
 class Counting(nn.Module):
-    """A net that counts its calls in a buffer and draws from the global RNG without using it."""
+    """A net that counts its calls in a buffer and draws from the global RNG, to no effect."""
 
     def __init__(self, m: int) -> None:
         super().__init__()
@@ -113,24 +112,30 @@ class Counting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             self.calls += 1
+            torch.rand(()) if torch._C._functorch.maybe_current_level() is None else None
         return self.net(x)
 
 
-@for_each_strategy
-def test_prepare_leaves_buffers_alone(strategy: Strategy) -> None:
-    m = outputs(strategy.operator, N, M)
-    counting, norm = Counting(m), nn.BatchNorm1d(N, dtype=torch.float64)
-    inputs = given(strategy.operator)
-    prepare(strategy.operator, counting, *inputs, strategy=strategy.name, values=True)
+@on_working_grid
+def test_prepare_leaves_buffers_alone(strategy: Strategy, execution: str) -> None:
+    counting, inputs = Counting(outputs(strategy.operator, N, M)), given(strategy.operator)
+    state = torch.get_rng_state()
+    plan_for(strategy, execution, counting, *inputs, values=execution == "eager")
     assert counting.calls == 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@for_each_strategy
+def test_prepare_leaves_running_statistics_alone(strategy: Strategy) -> None:
+    norm, inputs = nn.BatchNorm1d(N, dtype=torch.float64), given(strategy.operator)
     before = {name: b.clone() for name, b in norm.named_buffers()}
-    normed = nn.Sequential(norm, Net(N, m))
-    attempt(inspect(strategy.operator, normed, inputs, Options()), strategy)
+    f = nn.Sequential(norm, Net(N, outputs(strategy.operator, N, M)))
+    attempt(inspect(strategy.operator, f, inputs, Options()), strategy)
     for name, buffer in norm.named_buffers():
         assert torch.equal(buffer, before[name]), name
 
 
-@on_grid
+@on_working_grid
 def test_plan_follows_updates_in_place(strategy: Strategy, execution: str) -> None:
     operator, net = strategy.operator, Net(N, outputs(strategy.operator, N, M))
     scale, inputs = torch.tensor(0.7, dtype=torch.float64), given(strategy.operator)
@@ -145,18 +150,18 @@ def test_plan_follows_updates_in_place(strategy: Strategy, execution: str) -> No
     np.testing.assert_allclose(array(only(plan(*inputs))), expected, rtol=1e-9, atol=1e-12)
 
 
-def _constant(operator: Operator) -> nn.Module | object:
+def _constant(operator: Operator) -> Function:
     m = outputs(operator, N, M)
     return lambda x: x.new_ones(len(x), m)
 
 
-def _ignoring(operator: Operator) -> nn.Module | object:
+def _ignoring(operator: Operator) -> Function:
     """A function with parameters and a graph, in which x has no part."""
     net = Net(N, outputs(operator, N, M))
     return lambda x: net(torch.ones_like(x))
 
 
-def _linear(operator: Operator) -> nn.Module | object:
+def _linear(operator: Operator) -> Function:
     matrix = draw(N, outputs(operator, N, M), seed=24)
     return lambda x: x @ matrix
 
@@ -164,15 +169,19 @@ def _linear(operator: Operator) -> nn.Module | object:
 FLAT = {"constant": _constant, "ignoring": _ignoring, "linear": _linear}
 
 
-@pytest.mark.parametrize("create_graph", [False, True], ids=["values", "graph"])
-@pytest.mark.parametrize("name", FLAT)
-@on_grid
+ZEROS = [
+    pytest.param(*param.values, name, create_graph, id=f"{param.id}-{name}-{create_graph}")
+    for param in WORKING
+    for name in FLAT
+    for create_graph in (False, True)
+    if name != "linear" or param.values[0].operator in SECOND_ORDER
+    if not create_graph or not (param.values[0].not_differentiable or param.values[1] == "traced")
+]
+
+
+@pytest.mark.parametrize(("strategy", "execution", "name", "create_graph"), ZEROS)
 def test_zeros(strategy: Strategy, execution: str, name: str, create_graph: bool) -> None:
     operator = strategy.operator
-    if name == "linear" and operator not in SECOND_ORDER:
-        pytest.skip("is not zero")
-    if create_graph and (strategy.not_differentiable or execution == "traced"):
-        pytest.skip("refused, or as without it")
     inputs = tuple(t.requires_grad_(create_graph) for t in given(operator))
     f = FLAT[name](operator)
     found = only(plan_for(strategy, execution, f, *inputs, create_graph=create_graph)(*inputs))
@@ -225,8 +234,10 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@on_executions
-@for_each_operator
+@pytest.mark.parametrize(
+    ("operator", "execution"),
+    [*((operator, "eager") for operator in Operator), (Operator.JACOBIAN, "traced")],
+)
 def test_mismatch(operator: Operator, execution: str, change: str) -> None:
     m = outputs(operator, N, M)
     layers = [nn.Linear(N, N), nn.BatchNorm1d(N), nn.Tanh(), nn.Linear(N, m)]

@@ -37,9 +37,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         lambda a: 1 - np.tanh(a) ** 2,
         lambda a: -2 * np.tanh(a) * (1 - np.tanh(a) ** 2),
     ),
-    "softplus": Activation(
-        lambda a: np.logaddexp(a, 0), expit, lambda a: expit(a) * expit(-a)
-    ),
+    "softplus": Activation(lambda a: np.logaddexp(a, 0), expit, lambda a: expit(a) * expit(-a)),
     "sin": Activation(np.sin, np.cos, lambda a: -np.sin(a)),
 }
 
@@ -100,8 +98,10 @@ class Chain:
 
     def hessian(self) -> Array:
         """`[B, m, n, n]`."""
-        return sum(np.swapaxes(J, 1, 2)[:, None] @ (c[..., None] * J[:, None])
-                   for c, J in self._curvatures())  # type: ignore[return-value]
+        return sum(
+            np.swapaxes(J, 1, 2)[:, None] @ (c[..., None] * J[:, None])
+            for c, J in self._curvatures()
+        )  # type: ignore[return-value]
 
     def hessian_diagonal(self) -> Array:
         """`[B, m, n]`, without the Hessian."""

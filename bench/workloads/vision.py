@@ -48,7 +48,9 @@ class AttentionBlock(nn.Module):
         self.queries = nn.Linear(width, width)
         self.keys = nn.Linear(width, width)
         self.values = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         self.energy = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:

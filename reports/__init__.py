@@ -1,0 +1,1 @@
+"""Read result files and answer: which strategy, by how much, and how sure. Never imports torch."""

@@ -1,0 +1,45 @@
+"""`python -m reports html | summary | export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; building it does not import pandas."""
+    top = argparse.ArgumentParser(
+        prog="python -m reports", description="Read result files: page, summary, export."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    html = commands.add_parser("html", help="write the page and print its path")
+    html.add_argument("run", help="a result file")
+    html.add_argument("-o", "--output", metavar="FILE", help="default: beside the result file")
+    summary = commands.add_parser("summary", help="print the summary")
+    summary.add_argument("run", help="a result file")
+    export = commands.add_parser("export", help="write the table of cases")
+    export.add_argument("run", help="a result file")
+    export.add_argument("--csv", metavar="FILE")
+    export.add_argument("--json", metavar="FILE")
+    export.add_argument("--markdown", metavar="FILE", help="the regime table, for a README")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; exit codes 0 and 2 (a file cannot be read or written)."""
+    given = parser().parse_args(arguments)
+    # Only now: pandas takes a second to import, and --help needs none of it.
+    from . import commands
+    from .load import ResultFileError
+
+    try:
+        commands.COMMANDS[given.command](given)
+    except (ResultFileError, OSError) as error:
+        print(f"reports: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

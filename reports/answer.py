@@ -1,0 +1,115 @@
+"""What a run says: every table and sentence that the page and the terminal print, decided once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from . import words
+from .advice import advice
+from .export import tidy
+from .load import Run
+from .schema import FAULTS
+from .summary import estimates, exponents, factors, statuses
+
+STATUS_WORDS = {
+    "ok": "measured and right",
+    "unsupported": "refused with a reason",
+    "wrong": "wrong",
+    "error": "raised an error",
+    "oom": "ran out of memory",
+    "timeout": "ran out of time",
+    "crashed": "lost their process",
+    "skipped": "skipped",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The tables of one run: `cases` (one line a case), `advice` (a regime), `exponents`."""
+
+    run: Run
+    cases: pd.DataFrame
+    advice: pd.DataFrame
+    exponents: pd.DataFrame
+    statuses: dict[str, int]
+
+
+def answer(run: Run) -> Answer:
+    """Everything that is said of a run."""
+    table = estimates(run.rows)
+    ratios = factors(run.rows)
+    chosen = advice(run.rows, table, ratios)
+    return Answer(run, tidy(table, ratios), chosen, exponents(table), statuses(table))
+
+
+def verdict(found: Answer) -> list[str]:
+    """Four sentences: what was measured, what failed, who wins, how sure it is."""
+    return [_measured(found), _failed(found), _winners(found), _noise(found)]
+
+
+def _measured(found: Answer) -> str:
+    passes = found.run.rows["pass"].nunique()
+    counts = [f"{n} {STATUS_WORDS[s]}" for s, n in reversed(found.statuses.items())]
+    text = f"{len(found.cases)} cases in {passes} {'pass' if passes == 1 else 'passes'}"
+    return f"{text}: {words.listed(counts)}." if counts else "No case was measured."
+
+
+def _failed(found: Answer) -> str:
+    faults = found.cases[found.cases["status"].isin(FAULTS)]
+    if faults.empty:
+        return "Every answer that was timed agrees with its reference; nothing crashed."
+    names = words.listed(sorted(set(faults["strategy"]))[:5])
+    return f"Faults in {len(faults)} cases, among them {names}: they have no times anywhere."
+
+
+def _winners(found: Answer) -> str:
+    here = found.advice[found.advice["purpose"] == "evaluate"]
+    clear = here[here["judged"].str.startswith("winner")]
+    if here.empty:
+        return "Nothing was measured that could win."
+    text = f"A clear winner in {len(clear)} of {len(here)} regimes, ties in the others"
+    if clear.empty:
+        return f"{text}."
+    most = clear.sort_values("margin", ascending=False).iloc[0]
+    return (
+        f"{text}; the widest margin is {most['use']} for the {most['operator']} ({most['shape']}),"
+        f" {words.factor(most['margin'])} before the next best."
+    )
+
+
+def _noise(found: Answer) -> str:
+    widths = found.cases["half_width"].dropna()
+    if widths.empty:
+        return "With one pass there are no intervals: run at least three."
+    return (
+        f"Half of the times are known to ± {words.percent(widths.median())} or better"
+        f" (95 % intervals from passes); one in ten is worse than"
+        f" ± {words.percent(widths.quantile(0.9))}."
+    )
+
+
+def environment(run: Run) -> dict[str, str]:
+    """Machine, versions and commit, by name; a page without them is not written."""
+    header: dict[str, Any] = run.header
+    there = header["environment"]
+    commit = header.get("commit")
+    tree = "" if commit is None else " (modified)" if header.get("dirty") else " (clean)"
+    memory = there.get("memory_bytes")
+    return {
+        "run": f"{header['run']}, started {header['started']}",
+        "commit": f"{commit[:10]}{tree}" if commit else "not a git checkout",
+        "grid": f"{header['grid']}, {header['passes']} passes",
+        "command": " ".join(header.get("command", [])),
+        "processor": f"{there.get('cpu')}, {there.get('cores')} cores",
+        "memory": words.bytes_(memory) if memory else words.NOTHING,
+        "GPU": str(there.get("gpu") or "none"),
+        "threads": f"{there.get('threads')}, pinned to core {there.get('pinned') or 'none'}",
+        "torch": f"{there.get('torch')} ({there.get('blas')}, {there.get('capability', '–')})",
+        "CUDA": str(there.get("cuda") or "none"),
+        "TF32": "on" if there.get("tf32") else "off",
+        "python": str(there.get("python")),
+        "system": str(there.get("os")),
+    }

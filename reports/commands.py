@@ -1,0 +1,55 @@
+"""What the commands do once pandas is there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from .answer import answer
+from .export import as_json, csv
+from .load import load
+from .markdown import regimes
+from .page import page
+from .terminal import WIDTH, summary
+
+
+def html_command(given: argparse.Namespace) -> None:
+    """Write the page; its path is the last line on stdout."""
+    run = load(given.run)
+    for warning in run.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    _write(given.output or Path(given.run).with_suffix(".html"), page(answer(run)))
+
+
+def summary_command(given: argparse.Namespace) -> None:
+    """Print the summary."""
+    console = Console()
+    console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
+    summary(answer(load(given.run)), console)
+
+
+def export_command(given: argparse.Namespace) -> None:
+    """Write what was asked for."""
+    found = answer(load(given.run))
+    if given.csv:
+        _write(given.csv, csv(found.cases))
+    if given.json:
+        _write(given.json, as_json(found.run, found.cases, found.advice))
+    if given.markdown:
+        _write(given.markdown, regimes(found))
+
+
+def _write(path: str | Path, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+    print(path)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "html": html_command,
+    "summary": summary_command,
+    "export": export_command,
+}

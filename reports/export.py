@@ -1,0 +1,54 @@
+"""The summary as CSV and JSON: the numbers of the page, unrounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from .load import Run
+
+# A spreadsheet would run a cell that begins with one of these.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+COLUMNS = [
+    *("id", "operator", "way", "strategy", "execution", "workload", "params", "B", "n", "m"),
+    *("dtype", "device", "threads", "create_graph", "chunk", "layout", "status", "reason", "K"),
+    *("seconds", "low", "high", "half_width", "wall_s", "train_s", "prepare_s", "first_s"),
+    *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
+    *("peak_bytes", "ops", "digits", "relative_error", "tolerance", "reference"),
+]
+
+
+def tidy(table: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
+    """One line a case with its factors: what is exported, and what the page prints."""
+    return table.merge(factors.drop(columns="contest"), on="id", how="left")
+
+
+def csv(cases: pd.DataFrame) -> str:
+    """One line a case; text that a spreadsheet would run is quoted with an apostrophe."""
+    plain = cases[COLUMNS].assign(params=cases["params"].map(json.dumps))
+    texts = plain.select_dtypes(include=["object", "string"]).columns
+    plain[texts] = plain[texts].map(_defused)
+    return plain.to_csv(index=False, lineterminator="\n")
+
+
+def _defused(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def as_json(run: Run, cases: pd.DataFrame, advice: pd.DataFrame) -> str:
+    """The run's header, its cases and its advice; numbers that are not there are null."""
+    whole = {
+        "run": run.header,
+        "warnings": list(run.warnings),
+        "cases": _records(cases[COLUMNS]),
+        "advice": _records(advice),
+    }
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    # Through pandas, which turns its own numbers into JSON's and what is missing into null.
+    return json.loads(table.to_json(orient="records", double_precision=15))

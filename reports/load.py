@@ -1,0 +1,92 @@
+"""A result file as a table: every row read, every defect named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .schema import AXES, KINDS, MEASURES, SCHEMA, STATUSES, case_id, contest_id, way
+
+
+class ResultFileError(ValueError):
+    """A file that cannot be read as a result file; the message is one line and says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its header, one table row for each measured case and pass, and what is odd."""
+
+    path: Path
+    header: dict[str, Any]
+    rows: pd.DataFrame
+    warnings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The run's identifier."""
+        return str(self.header["run"])
+
+
+def load(path: str | Path) -> Run:
+    """Read a result file; a last line that was cut is left out and reported.
+
+    Raises `ResultFileError`: no such file, not a result file, unknown schema, a broken line that is
+    not the last one.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ResultFileError(f"cannot read {path}: {error.strerror}") from error
+    lines, warnings = _lines(path, text)
+    header = _header(path, lines)
+    rows = [_row(line) for line in lines if line.get("kind") == "row"]
+    if not any(line.get("kind") == "end" for line in lines):
+        warnings.append("the run did not end: it was interrupted or is still going on")
+    return Run(path, header, _table(rows), tuple(warnings))
+
+
+def _lines(path: Path, text: str) -> tuple[list[dict[str, Any]], list[str]]:
+    found, warnings = [], []
+    given = text.splitlines()
+    for number, line in enumerate(given, start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            if number < len(given):
+                raise ResultFileError(f"{path}, line {number}: not a line of JSON") from error
+            warnings.append(
+                f"the last line (line {number}) was cut in the middle; the {len(found)} lines"
+                " before it were read"
+            )
+            continue
+        if not isinstance(value, dict) or value.get("kind") not in KINDS:
+            raise ResultFileError(f"{path}, line {number}: not a line of a result file")
+        found.append(value)
+    return found, warnings
+
+
+def _header(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    if not lines or lines[0]["kind"] != "run":
+        raise ResultFileError(f"{path} does not begin with a run line: it is no result file")
+    schema = lines[0].get("schema")
+    if schema != SCHEMA:
+        raise ResultFileError(f"{path} has schema {schema!r}; this version reads {SCHEMA}")
+    return lines[0]
+
+
+def _row(line: dict[str, Any]) -> dict[str, Any]:
+    row = {name: line.get(name, absent) for name, absent in {**AXES, **MEASURES}.items()}
+    if row["status"] not in STATUSES:
+        row["status"], row["reason"] = "error", f"unknown status {row['status']!r}"
+    row["id"], row["contest"], row["way"] = case_id(row), contest_id(row), way(row)
+    return row
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    columns = [*AXES, *MEASURES, "id", "contest", "way"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,36 @@
+"""The regime table as Markdown, with machine and versions: for a README or a job summary."""
+
+from __future__ import annotations
+
+from . import words
+from .answer import Answer, environment
+
+_HEAD = ("operator, shape", "purpose, execution", "use", "next best takes", "ties with")
+
+
+def regimes(found: Answer) -> str:
+    """The table and a line that says where the numbers come from."""
+    facts = environment(found.run)
+    lines = [_row(_HEAD), _row(["---"] * len(_HEAD))]
+    for _, row in found.advice.sort_values(["purpose", "operator", "shape"]).iterrows():
+        span = words.factor_interval(row["margin_low"], row["margin_high"])
+        margin = words.factor(row["margin"])
+        lines.append(
+            _row(
+                [
+                    f"{row['operator']}, {row['shape']}",
+                    f"{row['purpose']}, {row['execution']}",
+                    f"`{row['use']}`",
+                    margin if span == words.NOTHING else f"{margin} ({span})",
+                    words.listed([f"`{name}`" for name in row["ties"]]) or words.NOTHING,
+                ]
+            )
+        )
+    source = f"{facts['processor']}, threads {facts['threads']}, torch {facts['torch']}"
+    return "\n".join(
+        [*lines, "", f"Measured on {source}; grid {facts['grid']}; run {facts['run']}.", ""]
+    )
+
+
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

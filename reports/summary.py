@@ -1,0 +1,219 @@
+"""Estimates with intervals, factors, speed-ups, exponents: table in, table out.
+
+NOTE [intervals]
+The pass, a fresh process, is the unit of replication: rounds of one process share its memory layout
+and its luck. The estimate of a case is the geometric mean of its passes, the interval a t interval on
+the logarithms. Two cases are compared pass by pass, since what disturbs a pass disturbs both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+CONFIDENCE = 0.95
+AXIS_COLUMNS = [
+    *("id", "contest", "way", "operator", "strategy", "execution", "workload", "params"),
+    *("B", "n", "m", "dtype", "device", "threads", "create_graph", "chunk", "layout"),
+]
+
+# The plain way a user starts with, which speed-ups are measured against.
+BASELINES = {
+    "gradient": "autograd-grad",
+    "vjp": "autograd-grad",
+    "jvp": "double-backward-jvp",
+    "jacobian": "loop-grad",
+    "divergence": "loop-grad-trace",
+    "hvp": "double-backward",
+    "hessian": "loop-double-backward",
+    "hessian-diagonal": "loop-double-backward",
+    "laplacian": "loop-double-backward",
+}
+
+# From worst to best: a case is what its worst pass is.
+_SEVERITY = ("wrong", "crashed", "error", "oom", "timeout", "skipped", "unsupported", "ok")
+LEAST_SIZES = 4
+# A size counts for an exponent where it takes so many times what its bare operations cost.
+ABOVE_FLOOR = 2.0
+
+
+def of_pass(rounds: Sequence[float]) -> float:
+    """One number for a case in a pass, seconds: the median of its rounds."""
+    values = [value for value in rounds if np.isfinite(value) and value > 0]
+    return float(np.median(values)) if values else float("nan")
+
+
+def interval(logs: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and t interval of logarithms; without a second value there is no interval (nan)."""
+    values = np.asarray(logs, dtype=float)
+    mean, K = float(values.mean()), len(values)
+    if K < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, K - 1) * values.std(ddof=1) / np.sqrt(K)
+    return mean, mean - float(half), mean + float(half)
+
+
+def passes(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a case and pass, seconds: `wall_s` of the evaluation, `train_s` of a training step,
+    and `rank_s`, by which it is ranked: training where the case can train."""
+    ok = rows[rows["status"] == "ok"]
+    found = ok[["id", "contest", "way", "operator", "strategy", "pass", "create_graph"]].copy()
+    found["wall_s"] = [of_pass(rounds) for rounds in ok["wall_s"]]
+    found["train_s"] = [of_pass(rounds) for rounds in ok["train_s"]]
+    trains = found["create_graph"].astype(bool)
+    found["rank_s"] = found["train_s"].where(trains, found["wall_s"])
+    return found.dropna(subset=["rank_s"])
+
+
+def estimates(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a case: its status, and where it is ok in every pass its times with intervals."""
+    timed = passes(rows)
+    logs = {name: group for name, group in timed.groupby("id")}
+    table = [_estimate(group, logs.get(name)) for name, group in rows.groupby("id", sort=False)]
+    columns = [
+        *AXIS_COLUMNS,
+        *("status", "reason", "K", "seconds", "low", "high", "half_width", "wall_s", "train_s"),
+        *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
+        *("reference", "fallbacks"),
+    ]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]:
+    worst = min(group["status"], key=_SEVERITY.index)
+    row: dict[str, Any] = {name: group[name].iloc[0] for name in AXIS_COLUMNS}
+    row["status"] = worst
+    row["reason"] = group.loc[group["status"] == worst, "reason"].iloc[0]
+    row["K"] = len(group)
+    errors = [error for error in group["error"] if error]
+    if errors:
+        most = max(errors, key=lambda error: error["relative"])
+        row["digits"], row["relative_error"] = most["digits"], most["relative"]
+        row["tolerance"], row["reference"] = most["tolerance"], most["method"]
+    if worst != "ok" or timed is None:
+        return row
+    mean, low, high = interval(np.log(timed["rank_s"]))
+    row["seconds"], row["low"], row["high"] = np.exp(mean), np.exp(low), np.exp(high)
+    row["half_width"] = np.exp((high - low) / 2) - 1
+    for name in ("wall_s", "train_s"):
+        row[name] = float(np.exp(np.log(timed[name]).mean()))
+    row["prepare_s"] = float(group["prepare_s"].astype(float).median())
+    row["first_s"] = float(group["first_s"].astype(float).median())
+    row["peak_bytes"], row["ops"] = _peak(group), _counter(group, "ops")
+    row["fallbacks"] = sum("fallback" in w for ws in group["warnings"] for w in set(ws)) // len(
+        group
+    )
+    return row
+
+
+def _counter(group: pd.DataFrame, name: str) -> float:
+    values = [counters[name] for counters in group["counters"] if name in counters]
+    return float(values[0]) if values else float("nan")
+
+
+def _peak(group: pd.DataFrame) -> float:
+    """Bytes at the peak: the device allocator's where it was asked, else those of the storages."""
+    measured = group["allocator_peak_bytes"].dropna()
+    return float(measured.max()) if len(measured) else _counter(group, "peak_bytes")
+
+
+def by_pass(rows: pd.DataFrame, contest: str) -> pd.DataFrame:
+    """`[pass, way]`: log seconds of what is ok in every pass of a contest."""
+    timed = passes(rows)
+    timed = timed[timed["contest"] == contest].assign(log_s=lambda t: np.log(t["rank_s"]))
+    table = timed.pivot_table(index="pass", columns="way", values="log_s")
+    return table.dropna(axis="columns")
+
+
+def factors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of every ok case its factor to the best of its contest and its speed-up over the plain way.
+
+    Columns `factor`, `factor_low`, `factor_high`, `speedup`, `speedup_low`, `speedup_high`, `tie`
+    (its interval reaches the best). Only from cases that are ok in every pass.
+    """
+    timed = passes(rows).assign(log_s=lambda t: np.log(t["rank_s"]))
+    found: list[dict[str, Any]] = []
+    for contest, group in timed.groupby("contest", sort=False):
+        logs = group.pivot_table(index="pass", columns="id", values="log_s").dropna(axis="columns")
+        if logs.empty:
+            continue
+        best = logs.mean().idxmin()
+        plain = group[group["strategy"] == group["operator"].map(BASELINES)]
+        eager = [i for i in plain["id"] if i in logs and "execution=" not in i]
+        found += [_compared(contest, name, logs, best, eager[:1]) for name in logs.columns]
+    columns = ["id", "contest", "factor", "factor_low", "factor_high", "tie"]
+    return pd.DataFrame(found, columns=[*columns, "speedup", "speedup_low", "speedup_high"])
+
+
+def _compared(
+    contest: Hashable, name: str, logs: pd.DataFrame, best: str, plain: list[str]
+) -> dict[str, Any]:
+    mean, low, high = interval(logs[name] - logs[best])
+    row: dict[str, Any] = {"id": name, "contest": contest, "factor": np.exp(mean)}
+    row["factor_low"], row["factor_high"] = np.exp(low), np.exp(high)
+    row["tie"] = name == best or bool(len(logs) > 1 and low <= 0)
+    if plain:
+        mean, low, high = interval(logs[plain[0]] - logs[name])
+        row["speedup"], row["speedup_low"], row["speedup_high"] = np.exp([mean, low, high])
+    return row
+
+
+def launch_seconds(table: pd.DataFrame) -> float:
+    """Seconds an operation costs at least on this machine: the least seen in the run itself."""
+    ok = table[(table["status"] == "ok") & (table["ops"] > 0)]
+    return float((ok["wall_s"] / ok["ops"]).min()) if len(ok) else float("nan")
+
+
+def exponents(table: pd.DataFrame) -> pd.DataFrame:
+    """The power of each size with which a way's time grows: the log-log slope with its interval.
+
+    Only from at least four sizes that take more than twice what their operations cost to launch;
+    else `exponent` is missing and `sizes` says how many there were.
+    """
+    floor = launch_seconds(table)
+    found: list[dict[str, Any]] = []
+    for (operator, name, workload, size), group in sized(table):
+        above = group[group["wall_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
+        row = {"operator": operator, "way": name, "workload": workload, "size": size}
+        row |= {"sizes": len(group), "above_floor": len(above)}
+        if len(above) >= LEAST_SIZES:
+            fit = stats.linregress(np.log(above["value"].astype(float)), np.log(above["seconds"]))
+            half = stats.t.ppf((1 + CONFIDENCE) / 2, len(above) - 2) * fit.stderr
+            row |= {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half}
+        found.append(row)
+    columns = ["operator", "way", "workload", "size", "sizes", "above_floor"]
+    return pd.DataFrame(found, columns=[*columns, "exponent", "low", "high"])
+
+
+def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataFrame]]:
+    """Groups of ok cases that differ in one size alone (B or a parameter), at least two sizes.
+
+    Keys `(operator, way, workload, size)`; the groups have the column `value`.
+    """
+    found: list[tuple[tuple[str, str, str, str], pd.DataFrame]] = []
+    ok = table[table["status"] == "ok"]
+    fixed = ["operator", "way", "workload", "dtype", "device", "threads", "create_graph", "layout"]
+    for key, group in ok.groupby(fixed, sort=False):
+        flat = group.assign(
+            sizes=[{**p, "B": b} for p, b in zip(group["params"], group["B"], strict=True)]
+        )
+        for size in sorted({name for sizes in flat["sizes"] for name in sizes}):
+            others = flat["sizes"].map(
+                lambda s, size=size: str({k: v for k, v in s.items() if k != size})
+            )
+            for _, line in flat.groupby(others, sort=False):
+                values = line["sizes"].map(lambda s, size=size: s.get(size))
+                if values.nunique() > 1:
+                    name = (str(key[0]), str(key[1]), str(key[2]), size)
+                    found.append((name, line.assign(value=values).sort_values("value")))
+    return found
+
+
+def statuses(table: pd.DataFrame) -> dict[str, int]:
+    """How many cases have each status, worst first."""
+    counts = table["status"].value_counts()
+    return {status: int(counts[status]) for status in _SEVERITY if status in counts}

@@ -1,0 +1,48 @@
+"""Figures inside the page: SVG whose ids collide with nothing and whose colours follow the theme."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib.pyplot as plt
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from .figures import GRID, INK
+
+_THEME = {INK: "var(--ink)", GRID: "var(--line)"}
+
+
+def inline(figure: Figure, prefix: str, title: str) -> Markup:
+    """The figure as an `<svg>` element named by its title; the figure is closed.
+
+    matplotlib names clip paths and markers alike in every figure: each id and each reference to it
+    gets the prefix. Its own style and metadata are dropped, they would reach the whole page.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r'(href="#|url\(#)([^")]+)', rf"\1{prefix}-\2", text)
+    for drawn, themed in _THEME.items():
+        text = text.replace(drawn, themed)
+    text = _unfixed(text)
+    head = f'<svg role="img" aria-label="{escape(title)}" '
+    return Markup(text.replace("<svg ", head, 1).strip())
+
+
+def _unfixed(text: str) -> str:
+    """Without its size in points: the page scales it by its viewBox."""
+    head, tail = text[: text.index(">") + 1], text[text.index(">") + 1 :]
+    head = re.sub(r'\s(width|height)="[^"]*pt"', "", head)
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
+    width = f' style="width: {float(box[1]) * 1.15:.0f}px"' if box else ""
+    # Fewer decimals than matplotlib writes: a hundredth of a point is finer than any screen.
+    tail = re.sub(r"(\d+\.\d{2})\d+", r"\1", tail)
+    return head[:-1] + width + ">" + tail

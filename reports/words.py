@@ -1,0 +1,79 @@
+"""Numbers as people read them: units, intervals, factors; no finer than the interval supports."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+from typing import Any
+
+import pandas as pd
+
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+NOTHING = "–"
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no number to print."""
+    return value is None or not isfinite(float(value)) if not pd.isna(value) else True
+
+
+def significant(value: float, relative_error: float | None = None) -> str:
+    """Three significant digits, two where the error is above 5 %, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = 2 if relative_error is not None and relative_error > 0.05 else 3
+    decimals = max(0, digits - 1 - floor(log10(abs(value))))
+    rounded = round(value, digits - 1 - floor(log10(abs(value))))
+    return f"{rounded:,.{decimals}f}"
+
+
+def seconds(value: float, half_width: float | None = None) -> str:
+    """`1.42 ms ± 1 %`; the interval is left out where there was one pass."""
+    if missing(value):
+        return NOTHING
+    scale, unit = next(((s, u) for s, u in _SECONDS if value >= s), _SECONDS[-1])
+    if half_width is None or missing(half_width):
+        return f"{significant(value / scale)} {unit}"
+    return f"{significant(value / scale, half_width)} {unit} ± {percent(half_width)}"
+
+
+def percent(value: float) -> str:
+    """`12 %`."""
+    return f"{max(1, round(100 * value)):d} %"
+
+
+def factor(value: float) -> str:
+    """`1.37×`, `24×`."""
+    if missing(value):
+        return NOTHING
+    return f"{value:.2f}×" if value < 9.995 else f"{value:,.0f}×"
+
+
+def factor_interval(low: float, high: float) -> str:
+    """`1.20× to 1.45×`, or nothing where there was one pass."""
+    return NOTHING if missing(low) or missing(high) else f"{factor(low)} to {factor(high)}"
+
+
+def bytes_(value: float) -> str:
+    """`34 KiB`."""
+    if missing(value):
+        return NOTHING
+    scale, unit = next(((s, u) for s, u in _BYTES if value >= s), _BYTES[-1])
+    return f"{significant(value / scale)} {unit}"
+
+
+def digits(value: float) -> str:
+    """Digits of agreement."""
+    return NOTHING if missing(value) else f"{value:.1f}"
+
+
+def exponent(value: float, low: float, high: float) -> str:
+    """`1.02 (0.97 to 1.08)`, or a dash where too few sizes were above the launch floor."""
+    return NOTHING if missing(value) else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def listed(names: list[str]) -> str:
+    """`a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
