@@ -74,7 +74,9 @@ def case_from_axes(axes: Mapping[str, Any]) -> Case:
     return Case(**given)
 
 
-def build(workload: str, params: Mapping[str, Any], B: int, dtype: str, device: str) -> Problem:
+def build(
+    workload: str, params: Mapping[str, Any], B: int | None, dtype: str, device: str
+) -> Problem:
     """The workload's problem, with the same values in every process."""
     generator = torch.Generator().manual_seed(SEED)
     return find_workload(workload).build(
@@ -84,7 +86,7 @@ def build(workload: str, params: Mapping[str, Any], B: int, dtype: str, device: 
 
 @dataclass(frozen=True)
 class Subject:
-    """A case made ready: its problem, and the inputs `(x, *args)` or `(x, v, *args)` of its plan."""
+    """A case made ready: its problem and its plan's inputs, `(x, *args)` or `(x, v, *args)`."""
 
     case: Case
     problem: Problem

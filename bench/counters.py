@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,22 @@ def counters(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> dic
     with Counting(inputs) as counting:
         evaluate(*inputs)
     return {"ops": counting.ops, "peak_bytes": counting.peak_bytes}
+
+
+def fallbacks(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> int:
+    """How many times vmap fell back to a loop over its directions in one evaluation.
+
+    torch says so only when asked; it is asked here alone, since every warning takes time.
+    """
+    show = torch._C._debug_only_display_vmap_fallback_warnings  # type: ignore[attr-defined]
+    show(True)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            evaluate(*inputs)
+    finally:
+        show(False)
+    return sum("batching rule" in str(warning.message) for warning in caught)
 
 
 def cuda_peak_bytes(call: Callable[[], object]) -> int:

@@ -1,9 +1,10 @@
 """Derivatives from values alone: the complex step, and Richardson-extrapolated differences.
 
 NOTE [complex step]
-For analytic f: Im f(x + ih v) / h = ∂f/∂x v + O(h²), without cancellation, so h may be 1e-20 and the
-result is right to rounding (Squire & Trapp, SIAM Review 1998). Where f is not analytic the formula
-returns nonsense without an error; it is therefore tried along one direction against differences.
+For analytic f: Im f(x + ih v) / h = ∂f/∂x v + O(h²), without cancellation, so h may be 1e-20 and
+the result is right to rounding (Squire & Trapp, SIAM Review 1998). Where f is not analytic the
+formula returns nonsense without an error; it is therefore tried along one direction against
+differences.
 
 NOTE [extrapolation]
 Central differences at h, h/2, h/4 … have an error series in h²; each column of the tableau removes
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -101,19 +103,14 @@ def second(f: Evaluator, directions: Array, against: Array) -> Estimate:
 
     `[K, L, B, m]`. Differences of the complex step along v where f is analytic, else of f itself.
     """
-    if analytic(f) is not None:
-        method, slope = "differences of the complex step", _slopes
-    else:
-        method, slope = "Richardson second differences", None
+    smooth = analytic(f) is not None
+    along = _slopes if smooth else _mixed
     found, squares = [], 0.0
     for v, ws in zip(directions, against, strict=True):
-        value, bound = (
-            extrapolate(lambda h, v=v, ws=ws: slope(f, v, ws, h))
-            if slope
-            else extrapolate(lambda h, v=v, ws=ws: _mixed(f, v, ws, h))
-        )
+        value, bound = extrapolate(partial(along, f, v, ws))
         found.append(value)
         squares += bound**2
+    method = "differences of the complex step" if smooth else "Richardson second differences"
     return Estimate(np.stack(found), float(np.sqrt(squares)), method)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from strategies import load_installed, load_strategies
 
@@ -47,7 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_disable_gc = True
     config.addinivalue_line("filterwarnings", "default")
     config.stash[SENDER] = Sender(config.option.rows_fd, config.option.bench_pass)
-    torch._C._debug_only_display_vmap_fallback_warnings(True)
 
 
 class Sender:
@@ -104,10 +102,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if not hasattr(item, "callspec") or _case(item)]
     order: dict[str, int] = {}
     for item in items:
-        case = _case(item)
-        if case is not None:
+        if case := _case(item):
             order.setdefault(case.id, len(order))
-    items.sort(key=lambda item: order[case.id] if (case := _case(item)) else -1)
+    items.sort(key=lambda item: order.get(_id(item), -1))
+
+
+def _id(item: pytest.Item) -> str:
+    case = _case(item)
+    return case.id if case else ""
 
 
 def _case(item: pytest.Item) -> Case | None:

@@ -1,4 +1,4 @@
-"""Any f in float64, or on complex numbers, from the very values it holds; no automatic differentiation.
+"""Any f in float64, or on complex numbers, from the very values it holds.
 
 f is not rebuilt: below PyTorch's dispatcher every floating tensor is cast up before an operation
 sees it, so that parameters, closures and constants take part with the values they have.

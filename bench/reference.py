@@ -28,7 +28,7 @@ TOLERANCES = {"float64": 1e-9, "float32": 1e-4}
 
 @dataclass(frozen=True)
 class Reference:
-    """The answer in the operator's shape `[B, …]`, float64, its relative error bound, its origin."""
+    """The answer `[B, …]` in float64, a bound of its relative error, and how it was found."""
 
     value: Array
     bound: float
@@ -65,10 +65,10 @@ def _laplacian(form: str, d: Array, v: Array | None) -> Array:
     return d if form == "laplacian" else _diagonal(form, d, v).sum(-1)
 
 
+Combine = Callable[[str, Array, Any], Array]
+
 # Which closed forms serve an operator, best first, and how.
-_COMBINED: Mapping[
-    Operator, tuple[tuple[str, ...], Callable[[str, Array, Array | None], Array]]
-] = {
+_COMBINED: Mapping[Operator, tuple[tuple[str, ...], Combine]] = {
     Operator.GRADIENT: (("jacobian",), lambda _, d, v: d[:, 0]),
     Operator.VJP: (("jacobian",), lambda _, d, v: np.einsum("bm,bmn->bn", v, d)),
     Operator.JVP: (("jacobian",), lambda _, d, v: np.einsum("bmn,bn->bm", d, v)),

@@ -16,7 +16,7 @@ from strategies import Plan, Refusal
 from . import measure
 from .case import Case, Subject, subject
 from .check import Checked, check
-from .counters import counters, cuda_peak_bytes
+from .counters import counters, cuda_peak_bytes, fallbacks
 from .plugin import ROW
 from .record import Row, recording
 
@@ -78,7 +78,10 @@ def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
 
 
 def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> None:
-    row["counters"] = counters(plan, made.inputs)
+    row["counters"] = {
+        **counters(plan, made.inputs),
+        "fallbacks": fallbacks(plan, made.inputs),
+    }
     if made.case.device == "cuda":
         row["allocator_peak_bytes"] = cuda_peak_bytes(call)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def _pin(pid: int, cores: tuple[int, ...]) -> None:
         os.sched_setaffinity(pid, cores)
 
 
-def _lines(reader: int, limit_s: float) -> Iterator[Row]:
+def _lines(reader: int, limit_s: float) -> Generator[Row, None, bool]:
     """Whole lines as they come; returns True where none came for longer than the limit."""
     pending = b""
     deadline = time.monotonic() + limit_s

@@ -2,8 +2,8 @@
 
 NOTE [honest winners]
 The least of many noisy numbers is too small. A winner is therefore picked on the odd passes and
-judged on the even ones, and the other way round; where the two disagree, or the interval of the ratio
-to the next best reaches one, there is no winner but a tie.
+judged on the even ones, and the other way round; where the two disagree, or the interval of the
+ratio to the next best reaches one, there is no winner but a tie.
 """
 
 from __future__ import annotations

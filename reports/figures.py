@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -18,7 +20,7 @@ INK, GRID = "#123456", "#654321"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
 DASHES: list[tuple[float, ...] | str] = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)]
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "input-derivatives",
     "font.family": "sans-serif",
@@ -152,7 +154,7 @@ def _short(value: float) -> str:
 def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
     """Time against peak memory on log axes, a panel for each contest; lower left is better.
 
-    points: `panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named` (whether to write its name).
+    points: `panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named` (its name is written).
     """
     with mpl.rc_context(_STYLE):
         panels = list(dict.fromkeys(points["panel"]))

@@ -51,7 +51,8 @@ def load(path: str | Path) -> Run:
 
 
 def _lines(path: Path, text: str) -> tuple[list[dict[str, Any]], list[str]]:
-    found, warnings = [], []
+    found: list[dict[str, Any]] = []
+    warnings: list[str] = []
     given = text.splitlines()
     for number, line in enumerate(given, start=1):
         try:

@@ -124,22 +124,20 @@ def advice_sheet(found: Answer) -> Sheet:
         rows.append(
             (
                 Cell(f"{row['operator']}, {row['shape']}"),
-                Cell(str(row["device"])),
-                Cell(f"{row['purpose']}, {row['execution']}"),
-                Cell(str(row["use"]), kind="tie" if row["ties"] else "best"),
+                Cell(str(row["use"]), kind="use tie" if row["ties"] else "use best"),
                 Cell(span, row["seconds_low"], "number"),
                 Cell(_margin(row), row["margin"], "number"),
                 Cell(tie),
                 Cell(words.factor(row["speedup"]), row["speedup"], "number"),
                 Cell(words.bytes_(row["peak_bytes"]), row["peak_bytes"], "number"),
-                Cell(
-                    f"{row['cases']}: {row['nearest']}" if row["cases"] == 1 else str(row["cases"])
-                ),
+                Cell(f"{row['purpose']}, {row['execution']}"),
+                Cell(str(row["device"])),
+                Cell(f"{row['cases']}, nearest {row['nearest']}"),
             )
         )
     heads = (
-        *("operator, shape", "device", "purpose, execution", "use", "time"),
-        *("next best takes", "ties with", "faster than plain", "peak memory", "measured cases"),
+        *("operator, shape", "use", "time", "next best takes", "ties with"),
+        *("faster than plain", "peak memory", "purpose, execution", "device", "measured cases"),
     )
     return Sheet("Which strategy to use, by regime; lower times are better", heads, tuple(rows))
 
@@ -224,7 +222,7 @@ def _scaling_drawing(
         inline(figures.scaling(table, look), f"scaling-{operator}", finding),
         f"Time of one evaluation against one size, all else equal; lines join estimates, small dots"
         f" are single passes. The {points.MOST_LINES} fastest ways and the plain loop are drawn.",
-        "Both axes are logarithmic: a straight line is a power, its slope the exponent; lower is better.",
+        "Logarithmic axes: a straight line is a power, its slope the exponent. Lower is better.",
         Sheet(f"Data: {operator} by size", ("strategy", "workload, size", "value", "time"), rows),
     )
 
@@ -275,7 +273,7 @@ def _heat(found: Answer) -> list[Drawing]:
                 "Time over the best time of the same column; 1.0 is the best. Empty: no time"
                 " (refused, failed, or not measured that way). The finding is the median over the"
                 " columns, among ways that have them all.",
-                "Read down a column to choose for one problem, along a row to see where a way fails.",
+                "Read down a column to choose for a problem, along a row to see where a way fails.",
                 Sheet(
                     f"Data: {operator}, factor to the best", ("strategy", "problem", "factor"), rows
                 ),

@@ -21,7 +21,7 @@ def problem(contest: str) -> str:
 
 def scaling_points(found: Answer, operator: str) -> pd.DataFrame:
     """`panel`, `size`, `way`, `strategy`, `value`, `seconds`, `estimate` of an operator."""
-    by_case = {i: group for i, group in passes(found.run.rows).groupby("id")}
+    by_case = dict(list(passes(found.run.rows).groupby("id")))
     lines: dict[str, list[pd.DataFrame]] = {}
     for (of, way, workload, size), group in sized(found.cases):
         plain = group["execution"].eq("eager").all() and not group["create_graph"].any()
@@ -61,8 +61,8 @@ def slow_down_points(found: Answer, operator: str) -> pd.DataFrame:
 
 
 def memory_points(found: Answer) -> pd.DataFrame:
-    """`panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named`: each operator's contest with the
-    highest peak; the ways on the lower left border have their names written."""
+    """`panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named`: each operator's contest with
+    the highest peak; the ways on the lower left border have their names written."""
     ok = found.cases[(found.cases["status"] == "ok") & (found.cases["peak_bytes"] > 0)]
     ok = ok[ok["operator"].isin(["jacobian", "hessian", "laplacian", "divergence"])]
     if ok.empty:

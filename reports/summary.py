@@ -2,8 +2,8 @@
 
 NOTE [intervals]
 The pass, a fresh process, is the unit of replication: rounds of one process share its memory layout
-and its luck. The estimate of a case is the geometric mean of its passes, the interval a t interval on
-the logarithms. Two cases are compared pass by pass, since what disturbs a pass disturbs both.
+and its luck. The estimate of a case is the geometric mean of its passes, the interval a t interval
+on the logarithms. Two cases are compared pass by pass, since what disturbs a pass disturbs both.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def passes(rows: pd.DataFrame) -> pd.DataFrame:
 def estimates(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a case: its status, and where it is ok in every pass its times with intervals."""
     timed = passes(rows)
-    logs = {name: group for name, group in timed.groupby("id")}
+    logs = dict(list(timed.groupby("id")))
     table = [_estimate(group, logs.get(name)) for name, group in rows.groupby("id", sort=False)]
     columns = [
         *AXIS_COLUMNS,
@@ -104,9 +104,7 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
     row["prepare_s"] = float(group["prepare_s"].astype(float).median())
     row["first_s"] = float(group["first_s"].astype(float).median())
     row["peak_bytes"], row["ops"] = _peak(group), _counter(group, "ops")
-    row["fallbacks"] = sum("fallback" in w for ws in group["warnings"] for w in set(ws)) // len(
-        group
-    )
+    row["fallbacks"] = _counter(group, "fallbacks")
     return row
 
 
@@ -178,7 +176,8 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     for (operator, name, workload, size), group in sized(table):
         above = group[group["wall_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
-        row = {"operator": operator, "way": name, "workload": workload, "size": size}
+        row: dict[str, Any] = {"operator": operator, "way": name}
+        row |= {"workload": workload, "size": size}
         row |= {"sizes": len(group), "above_floor": len(above)}
         if len(above) >= LEAST_SIZES:
             fit = stats.linregress(np.log(above["value"].astype(float)), np.log(above["seconds"]))

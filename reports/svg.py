@@ -1,4 +1,4 @@
-"""Figures inside the page: SVG whose ids collide with nothing and whose colours follow the theme."""
+"""Figures inside the page: SVG with ids of its own and colours that follow the theme."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _unfixed(text: str) -> str:
     head, tail = text[: text.index(">") + 1], text[text.index(">") + 1 :]
     head = re.sub(r'\s(width|height)="[^"]*pt"', "", head)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
-    width = f' style="width: {float(box[1]) * 1.15:.0f}px"' if box else ""
+    width = f' style="width: {float(box[1]) * 1.4:.0f}px"' if box else ""
     # Fewer decimals than matplotlib writes: a hundredth of a point is finer than any screen.
     tail = re.sub(r"(\d+\.\d{2})\d+", r"\1", tail)
     return head[:-1] + width + ">" + tail

@@ -1,8 +1,8 @@
 """Derivatives of a chain of affine and elementwise layers, by hand, in numpy float64.
 
 NOTE [recursion]
-Layers a_l = W_l h_{l-1} + b_l, h_l = s(a_l), the last one affine, h_0 = x. With J_l = ∂a_l/∂x and, for
-output k, the cotangent d_l = ∂y_k/∂h_l:
+Layers a_l = W_l h_{l-1} + b_l, h_l = s(a_l), the last one affine, h_0 = x. With J_l = ∂a_l/∂x and,
+for output k, the cotangent d_l = ∂y_k/∂h_l:
 
     J_1 = W_1,  J_{l+1} = W_{l+1} diag(s'(a_l)) J_l
     H_k = Σ_l J_lᵀ diag(d_l s''(a_l)) J_l
@@ -65,15 +65,12 @@ class Chain:
 
     def tangents(self) -> Iterator[tuple[Array, Array]]:
         """Of each layer `a_l: [B, width]` and `J_l: [B, width, n]`."""
-        B = len(self.x)
-        for k, a in enumerate(self.pre_activations()):
-            W = self.weights[k]
-            if k == 0:
-                J = np.broadcast_to(W[:, : self.wanted], (B, len(W), self.wanted))
-            else:
-                J = W @ (self.activation.first(before)[:, :, None] * J)
-            before = a
+        W = self.weights[0][:, : self.wanted]
+        J = np.broadcast_to(W, (len(self.x), *W.shape))
+        for a, ahead in zip(self.pre_activations(), [*self.weights[1:], None], strict=True):
             yield a, J
+            if ahead is not None:
+                J = ahead @ (self.activation.first(a)[:, :, None] * J)
 
     def jacobian(self) -> Array:
         """`[B, m, n]`."""
@@ -101,11 +98,11 @@ class Chain:
         return sum(
             np.swapaxes(J, 1, 2)[:, None] @ (c[..., None] * J[:, None])
             for c, J in self._curvatures()
-        )  # type: ignore[return-value]
+        )
 
     def hessian_diagonal(self) -> Array:
         """`[B, m, n]`, without the Hessian."""
-        return sum(c @ J**2 for c, J in self._curvatures())  # type: ignore[return-value]
+        return sum(c @ J**2 for c, J in self._curvatures())
 
     def exact(self) -> dict[str, Callable[[], Array]]:
         """The closed forms as a problem offers them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ LAYERS = {"tanh": nn.Tanh, "softplus": nn.Softplus, "sin": Sin}
 def mlp(widths: Sequence[int], activation: str) -> nn.Sequential:
     """Affine layers between the widths, the activation after each but the last."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), LAYERS[activation]()]
     return nn.Sequential(*layers[:-1])
 
@@ -162,7 +163,7 @@ def time_conditioned_field(
     batch: int = 64,
     d: int = 8,
 ) -> Problem:
-    """The velocity field of a continuous normalizing flow, with a time for each row: d+1-64-64-d."""
+    """The velocity field of a continuous normalizing flow, a time for each row: d+1-64-64-d."""
     field = TimeConditioned(d)
     as_drawn(field, dtype, device, generator)
     x = normal((batch, d), dtype, device, generator)

@@ -1,4 +1,4 @@
-"""Networks whose derivatives nobody writes by hand: a convolutional classifier, an attention block."""
+"""Networks whose derivatives nobody writes by hand: a small CNN, an attention block."""
 
 from __future__ import annotations
 
