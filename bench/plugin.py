@@ -20,6 +20,7 @@ from strategies import load_installed, load_strategies
 
 from .case import Case, case_from_axes
 from .grid import blocks, cases, user_blocks
+from .measure import freeze_imports
 from .record import Row
 from .workloads import load_workload
 
@@ -118,10 +119,9 @@ def _case(item: pytest.Item) -> Case | None:
     return found if isinstance(found, Case) else None
 
 
-@pytest.fixture
-def sender(request: pytest.FixtureRequest) -> Sender:
-    """Where this process sends its rows."""
-    return request.config.stash[SENDER]
+def pytest_collection_finish() -> None:
+    """Everything is imported: from here on only the cases' own objects are garbage."""
+    freeze_imports()
 
 
 @pytest.fixture(scope="session")

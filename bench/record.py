@@ -50,8 +50,10 @@ def recording(case: Case) -> Iterator[Row]:
         try:
             yield row
         except BaseException as error:
-            row["status"] = "oom" if out_of_memory(error) else "error"
-            row["reason"] = first_line(error)
+            # A body that set its status and left by pytest's skip or fail gave its reason.
+            if not row["status"]:
+                row["status"] = "oom" if out_of_memory(error) else "error"
+                row["reason"] = first_line(error)
             raise
         finally:
             row["status"] = row["status"] or "ok"

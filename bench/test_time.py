@@ -32,7 +32,8 @@ def test_time(
         _checked(made, plan, references, row)
         call = _call(plan, made.inputs, case.device)
         row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
-        _counted(plan, made, call, row)
+        if not request.config.option.bench_pass:
+            _counted(plan, made, call, row)
         benchmark.extra_info.update(
             {**case.axes, "prepare_s": row["prepare_s"], "error": row["error"]}
         )
@@ -77,6 +78,7 @@ def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
         pytest.fail(found.reason)
 
 
+# Exact and repeatable, so once a run is enough: in its first pass.
 def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> None:
     row["counters"] = {
         **counters(plan, made.inputs),

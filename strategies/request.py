@@ -14,6 +14,7 @@ from .functions import Function, Probe, check_rows_independent, depends, probe
 from .guard import describe, describe_as
 from .operators import DIRECTIONS, Operator, Shape, violated_shape
 from .registry import Inputs, Options, Strategy, Unsupported
+from .unsafe import NESTED_FORWARD, unsafe_operations
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def refuse(setting: Setting, strategy: Strategy) -> None:
     if len(setting.x):
         _refuse_detached(setting)
         _refuse_dependent_rows(setting, strategy)
+        _refuse_unsafe(setting, strategy)
 
 
 def _refuse_options(strategy: Strategy, options: Options) -> None:
@@ -145,6 +147,16 @@ def _refuse_detached(setting: Setting) -> None:
         raise Unsupported(
             "f is detached: moving x moves its output, but no graph leads from the output to x"
             " (.detach(), .data, torch.no_grad() or numpy inside f?)"
+        )
+
+
+def _refuse_unsafe(setting: Setting, strategy: Strategy) -> None:
+    if strategy.mode not in NESTED_FORWARD:
+        return
+    if found := unsafe_operations(setting.f, setting.x, setting.args):
+        raise Unsupported(
+            f"torch {torch.__version__} computes {strategy.mode} through {', '.join(found)}"
+            " silently wrong; forward-over-reverse and reverse-over-reverse are right"
         )
 
 

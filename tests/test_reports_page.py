@@ -1,0 +1,225 @@
+"""The page, the exports and the commands: same numbers, hostile names, degenerate runs."""
+
+from __future__ import annotations
+
+import base64
+import csv as csv_module
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_runs import GOLDEN, rows, write
+
+from reports import words
+from reports.answer import answer
+from reports.export import as_json, csv
+from reports.load import load
+from reports.page import page
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "{{7*7}}",
+    'a"b\'c',
+    "=1+1",
+    "line\nbreak",
+    "x" * 200,
+    "\u202eright to left",
+]
+
+
+class Elements(HTMLParser):
+    """Counts elements, ids and references; collects text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.ids, self.references = 0, [], []
+        self.text: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count += 1
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "xlink:href") and (value or "").startswith("#"):
+                self.references.append((value or "")[1:])
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def parsed(html: str) -> Elements:
+    found = Elements()
+    found.feed(html)
+    return found
+
+
+def run_reports(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "reports", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def golden() -> str:
+    return page(answer(load(GOLDEN)))
+
+
+def test_the_page_answers_first(golden: str) -> None:
+    assert golden.index("Which strategy should I use?") < golden.index("All results")
+
+
+def test_the_page_names_machine_versions_and_commit(golden: str) -> None:
+    text = " ".join(parsed(golden).text)
+    for fact in ("Test CPU", "2.13.0+cpu", "0123abcd45 (clean)", "pinned to core [1]"):
+        assert fact in text
+
+
+def test_ids_are_unique_and_every_reference_resolves(golden: str) -> None:
+    found = parsed(golden)
+    assert len(set(found.ids)) == len(found.ids)
+    assert set(found.references) <= set(found.ids)
+
+
+def test_the_page_asks_nothing_of_the_network(golden: str) -> None:
+    without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]+"', "", golden)
+    assert not re.search(r"""(src|href)=["']https?:""", without_namespaces)
+    assert "default-src 'none'" in golden
+
+
+def test_the_page_carries_the_same_numbers_as_the_exports(golden: str) -> None:
+    found = answer(load(GOLDEN))
+    fast = found.cases.set_index("strategy").loc["fast"]
+    assert words.seconds(fast["seconds"], fast["half_width"]) in golden
+    in_csv = {row["strategy"]: row for row in csv_module.DictReader(csv(found.cases).splitlines())}
+    assert float(in_csv["fast"]["seconds"]) == fast["seconds"]
+    in_json = json.loads(as_json(found.run, found.cases, found.advice))["cases"]
+    assert {c["strategy"]: c["seconds"] for c in in_json}["fast"] == pytest.approx(fast["seconds"])
+    link = re.search(r'href="data:text/csv;base64,([^"]+)"', golden)
+    assert link
+    assert base64.b64decode(link[1]).decode() == csv(found.cases)
+
+
+def test_a_wrong_case_has_no_time_anywhere(golden: str) -> None:
+    assert "100 µs" not in golden
+    assert "relative error 1.0e+00" in golden
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=HOSTILE, sizes=[4, 8, 16])
+    for line in lines[::2]:
+        line |= {"status": "error", "reason": "<b>no</b>", "wall_s": []}
+    found = answer(load(write(tmp_path / "r.jsonl", lines)))
+    html = page(found)
+    assert parsed(html).scripts == parsed(page(answer(load(GOLDEN)))).scripts == 1
+    assert "<b>no" not in html
+    assert "{{7*7}}" in "".join(parsed(html).text)
+    assert all(not cell.startswith("=") for r in csv_module.reader(csv(found.cases).splitlines()) for cell in r)
+    json.loads(as_json(found.run, found.cases, found.advice))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        rows(lambda s, n: 1e-3, strategies=["only"], passes=1),
+        rows(lambda s, n: 1e-3, strategies=["a", "b"], status="crashed", wall_s=[]),
+        rows(lambda s, n: float("nan"), strategies=["a", "b"]),
+        rows(lambda s, n: 1e-9 if s == "a" else 1e3, strategies=["a", "b"]),
+    ],
+    ids=["no-rows", "one-of-everything", "all-failed", "nan", "extremes"],
+)
+def test_degenerate_runs_make_an_honest_page(tmp_path: Path, lines: list[dict]) -> None:
+    html = page(answer(load(write(tmp_path / "r.jsonl", lines))))
+    assert "How to read" in html
+    assert "nan" not in "".join(parsed(html).text).lower().split()
+
+
+def test_a_run_outside_git_says_so(tmp_path: Path) -> None:
+    html = page(answer(load(write(tmp_path / "r.jsonl", rows(lambda s, n: 1, strategies=["a"]), commit=None))))
+    assert "not a git checkout" in html
+
+
+def test_a_default_sized_page_stays_small(tmp_path: Path) -> None:
+    lines = []
+    for operator in ("jacobian", "hessian", "laplacian", "divergence"):
+        names = [f"strategy-{k}" for k in range(12)]
+        lines += rows(lambda s, n: 1e-5 * n, strategies=names, sizes=[4, 8, 16, 32, 64, 96, 128, 192, 256], operator=operator)
+    html = page(answer(load(write(tmp_path / "r.jsonl", lines))))
+    assert len(lines) == 3 * 432
+    assert len(html) < 1.5e6
+
+
+def test_same_file_same_bytes_in_another_process(tmp_path: Path) -> None:
+    pages = []
+    for seed in ("1", "2"):
+        target = tmp_path / f"{seed}.html"
+        done = run_reports("html", str(GOLDEN), "-o", str(target), PYTHONHASHSEED=seed)
+        assert (done.returncode, done.stdout.strip()) == (0, str(target)), done.stderr
+        pages.append(target.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_reports_work_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['reports', 'html',"
+        f" {str(GOLDEN)!r}, '-o', {str(tmp_path / 'p.html')!r}];"
+        " from reports.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_summary_is_narrow_and_plain() -> None:
+    done = run_reports("summary", str(GOLDEN), NO_COLOR="1")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "\x1b" not in done.stdout
+    assert "3 cases in 2 passes" in done.stdout
+    assert "wrong: jacobian/bad/" in done.stdout
+
+
+def test_an_unreadable_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = run_reports("html", str(tmp_path / "none.jsonl"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("reports: cannot read ")
+
+
+def test_help_is_instant() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert run_reports("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [
+        (1.4249e-3, 0.01, "1.42 ms ± 1 %"),
+        (1.4249e-3, 0.12, "1.4 ms ± 12 %"),
+        (2.5e-7, None, "250 ns"),
+        (12.0, 0.004, "12.0 s ± 1 %"),
+        (float("nan"), None, "–"),
+    ],
+)
+def test_times_are_no_finer_than_their_interval(value: float, half: float | None, text: str) -> None:
+    assert words.seconds(value, half) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.369, "1.37×"), (24.3, "24×"), (1234.0, "1,234×")])
+def test_factors_have_one_form(value: float, text: str) -> None:
+    assert words.factor(value) == text

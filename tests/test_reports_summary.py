@@ -1,0 +1,129 @@
+"""Estimates, factors, winners and exponents of runs with planted times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import GOLDEN, rows, write
+from scipy import stats
+
+from reports.advice import shape_class
+from reports.answer import answer, verdict
+from reports.load import load
+from reports.summary import interval, of_pass
+
+
+def answered(tmp_path: Path, lines: list[dict], **changed: object):
+    return answer(load(write(tmp_path / "run.jsonl", lines, **changed)))
+
+
+def test_the_interval_is_the_t_interval_of_the_logarithms() -> None:
+    logs = np.log([1.0, 1.2, 1.1, 0.9])
+    expected = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
+    assert interval(logs) == pytest.approx((logs.mean(), *expected))
+
+
+def test_one_pass_has_no_interval() -> None:
+    assert np.isnan(interval([0.0])[1:]).all()
+
+
+def test_a_pass_is_the_median_of_its_rounds() -> None:
+    assert of_pass([3.0, 1.0, 2.0, float("nan"), 100.0]) == 2.5
+
+
+def test_the_golden_file_by_hand() -> None:
+    cases = answer(load(GOLDEN)).cases.set_index("strategy")
+    assert cases.loc["fast", "seconds"] == pytest.approx((0.001 * 0.0012) ** 0.5)
+    assert cases.loc["fast", "factor"] == 1
+    ratio = (4 * 5 / 1.2) ** 0.5
+    assert cases.loc["loop-grad", "factor"] == pytest.approx(ratio)
+    assert cases.loc["fast", "speedup"] == pytest.approx(ratio)
+
+
+def test_no_number_is_formed_from_a_failed_case() -> None:
+    bad = answer(load(GOLDEN)).cases.set_index("strategy").loc["bad"]
+    assert bad["status"] == "wrong"
+    assert bad[["seconds", "factor", "speedup"]].isna().all()
+
+
+def test_a_clear_winner_is_named_with_its_margin(tmp_path: Path) -> None:
+    times = {"quick": 1e-3, "slow": 2e-3, "loop-grad": 9e-3}
+    row = answered(tmp_path, rows(lambda s, n: times[s], strategies=list(times))).advice.iloc[0]
+    assert (row["use"], row["next_best"], row["ties"]) == ("quick", "slow", [])
+    assert row["judged"] == "winner on odd and on even passes"
+    assert row["margin"] == pytest.approx(2, rel=0.05)
+    assert row["speedup"] == pytest.approx(9, rel=0.05)
+
+
+def test_overlapping_intervals_are_a_tie(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=["a", "b"], noise=0.05)
+    row = answered(tmp_path, lines).advice.iloc[0]
+    assert row["judged"] == "tie"
+    assert len(row["ties"]) == 1
+
+
+def test_odd_and_even_passes_that_disagree_are_a_tie(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=["a", "b"], passes=4, noise=0)
+    for line in lines:
+        if line["strategy"] == ("a" if line["pass"] % 2 else "b"):
+            line["wall_s"] = [1.01e-3]
+    assert answered(tmp_path, lines).advice.iloc[0]["judged"] == "tie"
+
+
+def test_one_pass_names_no_tie_and_says_so(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: len(s) * 1e-3, strategies=["a", "bb"], passes=1)
+    found = answered(tmp_path, lines)
+    assert found.advice.iloc[0]["judged"] == "one pass: not judged"
+    assert "no intervals" in verdict(found)[3]
+
+
+def test_a_strategy_that_skips_a_hard_case_cannot_win(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3 * (0.1 if s == "a" else 1), strategies=["a", "b"], sizes=[4, 8])
+    for line in lines:
+        if line["strategy"] == "a" and line["n"] == 8:
+            line |= {"status": "unsupported", "reason": "no", "wall_s": []}
+    assert answered(tmp_path, lines).advice.iloc[0]["use"] == "b"
+
+
+def test_training_is_ranked_by_the_training_step(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3 if s == "a" else 2e-3, strategies=["a", "b"], create_graph=True)
+    for line in lines:
+        line["train_s"] = [9e-3 if line["strategy"] == "a" else 3e-3]
+    row = answered(tmp_path, lines).advice.iloc[0]
+    assert (row["use"], row["purpose"]) == ("b", "train")
+    assert row["line"].endswith('jacobian(f, x, strategy="b", create_graph=True)')
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_a_planted_exponent_is_found(tmp_path: Path, power: float) -> None:
+    lines = rows(lambda s, n: 1e-6 * n**power, strategies=["a"], sizes=[8, 16, 32, 64, 128])
+    (found,) = answered(tmp_path, lines).exponents.to_dict("records")
+    assert found["low"] < power < found["high"]
+    assert found["exponent"] == pytest.approx(power, abs=0.1)
+
+
+def test_three_sizes_give_a_dash(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-6 * n, strategies=["a"], sizes=[8, 16, 32])
+    (found,) = answered(tmp_path, lines).exponents.to_dict("records")
+    assert np.isnan(found["exponent"])
+
+
+def test_launch_bound_sizes_do_not_count(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=["a"], sizes=[8, 16, 32, 64, 128])
+    (found,) = answered(tmp_path, lines).exponents.to_dict("records")
+    assert (found["above_floor"], np.isnan(found["exponent"])) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "shape"), [(8, 1, "scalar"), (8, 32, "tall"), (32, 8, "wide"), (8, 9, "square")]
+)
+def test_shape_classes(n: int, m: int, shape: str) -> None:
+    assert shape_class(n, m) == shape
+
+
+def test_the_verdict_counts_every_status() -> None:
+    measured, failed, *_ = verdict(answer(load(GOLDEN)))
+    assert measured == "3 cases in 2 passes: 2 measured and right and 1 wrong."
+    assert failed == "Faults in 1 cases, among them bad: they have no times anywhere."
