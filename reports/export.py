@@ -43,12 +43,14 @@ def as_json(run: Run, cases: pd.DataFrame, advice: pd.DataFrame) -> str:
     whole = {
         "run": run.header,
         "warnings": list(run.warnings),
-        "cases": _records(cases[COLUMNS]),
-        "advice": _records(advice),
+        "cases": _columns(cases[COLUMNS]),
+        "advice": _columns(advice),
     }
-    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    return json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _columns(table: pd.DataFrame) -> dict[str, Any]:
+    """`{"columns": […], "data": [[…], …]}`: names once, since the page carries the file."""
     # Through pandas, which turns its own numbers into JSON's and what is missing into null.
-    return json.loads(table.to_json(orient="records", double_precision=15))
+    split = json.loads(table.to_json(orient="split", double_precision=15))
+    return {"columns": split["columns"], "data": split["data"]}

@@ -20,7 +20,7 @@ INK, GRID = "#123456", "#654321"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
 DASHES: list[tuple[float, ...] | str] = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)]
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "input-derivatives",
     "font.family": "sans-serif",
@@ -64,7 +64,7 @@ def scaling(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
 
     points: `panel`, `size`, `way`, `strategy`, `value`, `seconds`, `estimate` (False: one pass).
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         panels = list(dict.fromkeys(points["panel"]))
         columns = min(3, len(panels))
         rows = -(-len(panels) // columns)
@@ -123,7 +123,7 @@ def slow_down(factors: pd.DataFrame) -> Figure:
 
     factors: `way`, `problem`, `factor`; a case without a time is left empty.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         table = factors.pivot_table(index="way", columns="problem", values="factor", sort=False)
         table = table.loc[np.log(table).mean(axis=1).sort_values().index]
         figure, axis = plt.subplots(
@@ -156,7 +156,7 @@ def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
 
     points: `panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named` (its name is written).
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         panels = list(dict.fromkeys(points["panel"]))
         columns = min(2, len(panels))
         rows = -(-len(panels) // columns)

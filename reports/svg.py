@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from .figures import GRID, INK
+from .figures import GRID, INK, STYLE
 
 _THEME = {INK: "var(--ink)", GRID: "var(--line)"}
 
@@ -21,7 +22,8 @@ def inline(figure: Figure, prefix: str, title: str) -> Markup:
     gets the prefix. Its own style and metadata are dropped, they would reach the whole page.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

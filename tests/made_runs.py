@@ -37,8 +37,14 @@ def rows(
             **{"status": "ok", "prepare_s": 0.01, "first_s": 0.01},
             "wall_s": [seconds(strategy, n) * (1 + draw.gauss(0, noise))] * 3,
             "counters": {"ops": 10, "peak_bytes": 1000 * n},
-            "error": {"relative": 1e-7, "elementwise": 1e-7, "digits": 7, "tolerance": 1e-4,
-                      "bound": 1e-13, "method": "closed form"},
+            "error": {
+                "relative": 1e-7,
+                "elementwise": 1e-7,
+                "digits": 7,
+                "tolerance": 1e-4,
+                "bound": 1e-13,
+                "method": "closed form",
+            },
             **fields,
         }
         for k in range(passes)

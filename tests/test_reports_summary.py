@@ -98,7 +98,7 @@ def test_training_is_ranked_by_the_training_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
 def test_a_planted_exponent_is_found(tmp_path: Path, power: float) -> None:
-    lines = rows(lambda s, n: 1e-6 * n**power, strategies=["a"], sizes=[8, 16, 32, 64, 128])
+    lines = rows(lambda s, n: 1e-6 * n**power, strategies=["a"], sizes=[8, 16, 32, 64, 128, 256])
     (found,) = answered(tmp_path, lines).exponents.to_dict("records")
     assert found["low"] < power < found["high"]
     assert found["exponent"] == pytest.approx(power, abs=0.1)
