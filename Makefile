@@ -12,6 +12,7 @@ DEVICE  ?= cpu
 PASSES  ?= 3
 RESULTS ?= results
 ONLY    ?=
+JOBS    ?= 2
 WORKLOAD   ?=
 STRATEGIES ?=
 
@@ -27,7 +28,7 @@ select = --grid $(GRID) --device $(DEVICE) \
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  variables: GRID=$(GRID) DEVICE=$(DEVICE) PASSES=$(PASSES) ONLY= WORKLOAD= STRATEGIES= VENV=$(VENV) PYTHON="
+	@echo; echo "  variables: GRID=$(GRID) DEVICE=$(DEVICE) PASSES=$(PASSES) ONLY= WORKLOAD= STRATEGIES= JOBS=$(JOBS) VENV=$(VENV) PYTHON="
 
 setup: $(READY) ## make .venv and install what the suite needs
 
@@ -50,8 +51,8 @@ list: $(READY) ## print the ids of the cases of GRID
 verify: $(READY) ## compare every case of GRID with its reference, without timing
 	@$(PYTHON) -m bench check $(select)
 
-test: $(READY) ## run the tests
-	$(PYTHON) -m pytest
+test: $(READY) ## run the tests, JOBS at once
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS))
 
 check: $(READY) ## format, lint, types
 	$(PYTHON) -m ruff format --check .

@@ -15,7 +15,7 @@ import scipy.special
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
 aten = torch.ops.aten
@@ -50,12 +50,13 @@ class PreciseArguments(TorchFunctionMode):
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+        self.rules = COMPLEX_FUNCTIONS if dtype.is_complex else {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         args, kwargs = _up((args, kwargs or {}), self.dtype)
-        return func(*args, **kwargs)
+        return self.rules.get(func, func)(*args, **kwargs)
 
 
 def _up(tree: Any, dtype: torch.dtype) -> Any:
@@ -121,15 +122,22 @@ def _by_parts(linear: Any) -> Callable[..., Tensor]:
     )
 
 
-def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-    def real(part: Tensor, of: Tensor) -> Tensor:
-        return aten.convolution.default(part.contiguous(), of.contiguous(), None, *how)
+def _convolved(convolve: Any) -> Callable[..., Tensor]:
+    """A convolution by real ones: torch takes complex numbers apart above the dispatcher, where
+    `Precise` would make each part complex again."""
 
-    y = torch.complex(
-        real(x.real, weight.real) - real(x.imag, weight.imag),
-        real(x.real, weight.imag) + real(x.imag, weight.real),
-    )
-    return y if bias is None else y + bias.reshape(-1, *[1] * (y.dim() - 2))
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **named: Any) -> Any:
+        def real(part: Tensor, of: Tensor) -> Tensor:
+            return convolve(part.contiguous(), of.contiguous(), None, *how, **named)
+
+        with _disable_current_modes():
+            y = torch.complex(
+                real(x.real, weight.real) - real(x.imag, weight.imag),
+                real(x.real, weight.imag) + real(x.imag, weight.real),
+            )
+            return y if bias is None else y + bias.reshape(-1, *[1] * (y.dim() - 2))
+
+    return run
 
 
 COMPLEX: Mapping[Any, Callable[..., Any]] = {
@@ -141,9 +149,14 @@ COMPLEX: Mapping[Any, Callable[..., Any]] = {
     aten.softplus.default: _softplus,
     aten.native_layer_norm.default: _layer_norm,
     aten.silu.default: lambda x: x / (1 + (-x).exp()),
-    aten.convolution.default: _convolution,
     aten.avg_pool2d.default: _by_parts(aten.avg_pool2d.default),
     aten._adaptive_avg_pool2d.default: _by_parts(aten._adaptive_avg_pool2d.default),
+}
+
+
+# Functions that must be met before torch takes them apart.
+COMPLEX_FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
+    convolve: _convolved(convolve) for convolve in (torch.conv1d, torch.conv2d, torch.conv3d)
 }
 
 

@@ -84,14 +84,15 @@ class Probe:
 def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iterator[list[Module]]:
     """Run f as a probe: buffers of every module that runs, and the RNG, are as before afterwards.
 
+    f may write into a buffer or put another tensor in its place: values and tensors both return.
     Yields the modules in the order in which they run, those already known first.
     """
-    seen: dict[Module, list[tuple[Tensor, Tensor]]] = {}
+    seen: dict[Module, dict[str, tuple[Tensor, Tensor]]] = {}
     order: list[Module] = []
 
     def remember(module: Module, _: object) -> None:
         if module not in seen:
-            seen[module] = [(b, b.clone()) for b in module.buffers(recurse=False)]
+            seen[module] = {k: (b, b.clone()) for k, b in module.named_buffers(recurse=False)}
             order.append(module)
 
     for module in modules:
@@ -104,9 +105,13 @@ def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iter
     finally:
         handle.remove()
         with torch.no_grad():
-            for buffer, before in (pair for pairs in seen.values() for pair in pairs):
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+            # Backwards: of a buffer that two modules share (a trace holds those of f), the value
+            # remembered first is the one from before.
+            for module, buffers in reversed(seen.items()):
+                for name, (buffer, before) in buffers.items():
+                    module._buffers[name] = buffer
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
 
 
 def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
