@@ -33,15 +33,15 @@ def candidates(operator: Operator, regime: Regime) -> list[str]:
 
 
 def _gradient(regime: Regime) -> list[str]:
-    return ["autograd-grad", "func-vjp"]
+    return ["autograd-grad", "func-vjp", "autograd-grad-rows"]
 
 
 def _vjp(regime: Regime) -> list[str]:
-    return ["autograd-grad", "func-vjp"]
+    return ["autograd-grad", "func-vjp", "autograd-grad-rows"]
 
 
 def _jvp(regime: Regime) -> list[str]:
-    return ["dual-jvp", "func-jvp", "double-backward-jvp"]
+    return ["dual-jvp", "func-jvp", "double-backward-jvp", "dual-jvp-rows"]
 
 
 def _jacobian(regime: Regime) -> list[str]:
@@ -55,19 +55,25 @@ def _jacobian(regime: Regime) -> list[str]:
 
 
 def _divergence(regime: Regime) -> list[str]:
-    return ["vmap-jvp-trace", "jacrev-trace", "loop-grad-trace"]
+    return ["vmap-jvp-trace", "jacrev-trace", "loop-grad-trace", "loop-grad-trace-rows"]
 
 
 def _hvp(regime: Regime) -> list[str]:
-    return ["double-backward", "reverse-over-reverse", "forward-over-reverse"]
+    return [
+        *("double-backward", "reverse-over-reverse", "forward-over-reverse"),
+        "double-backward-rows",
+    ]
 
 
 def _hessian(regime: Regime) -> list[str]:
-    return ["vmap-double-backward", "fwd-rev", "rev-rev", "loop-double-backward"]
+    return [
+        *("vmap-double-backward", "fwd-rev", "rev-rev", "loop-double-backward"),
+        "loop-double-backward-rows",
+    ]
 
 
 def _diagonal(regime: Regime) -> list[str]:
-    return ["nested-jvp", "vmap-vhvp", "loop-double-backward"]
+    return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
 
 
 _RULES = {

@@ -84,24 +84,6 @@ def double_backward_jvp(f: Function, inputs: Inputs, options: Options) -> Evalua
     return evaluate
 
 
-@strategy(Operator.JACOBIAN, mode="reverse", sweep="loop")
-def loop_grad_rows(f: Function, inputs: Inputs, options: Options) -> Evaluate:
-    """Row by row and output by output: B·m backwards; takes nothing for granted of f."""
-
-    @torch.enable_grad()
-    def evaluate(x: Tensor, *args: Tensor) -> Orders:
-        x, y = start(f, x, args, options)
-        one = torch.ones_like(y[0, 0])
-        rows = [
-            pull(y[b, k], x, one, keep=True, create_graph=options.create_graph)[b]
-            for b in range(y.shape[0])
-            for k in range(y.shape[1])
-        ]
-        return Orders(y, torch.stack(rows).reshape(*y.shape, -1))
-
-    return evaluate
-
-
 @strategy(Operator.JACOBIAN, mode="reverse", sweep="loop", needs=["sum"])
 def loop_grad(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """Output by output: one `autograd.grad` each, the batch summed."""

@@ -25,8 +25,9 @@ def lennard_jones(
     """The Lennard-Jones energy of N atoms near a lattice, Σ 4 (r⁻¹² − r⁻⁶): forces, Hessian."""
     side = ceil(atoms ** (1 / 3))
     axis = torch.arange(side, dtype=torch.float64) * 1.2
-    lattice = torch.cartesian_prod(axis, axis, axis)[:atoms].to(dtype=dtype, device=device)
-    x = lattice + normal((batch, atoms, 3), dtype, device, generator, scale=0.05)
+    lattice = torch.cartesian_prod(axis, axis, axis)[:atoms]
+    aside = normal((batch, atoms, 3), torch.float64, torch.device("cpu"), generator, scale=0.05)
+    x = (lattice + aside).to(dtype=dtype, device=device)
     first, second = torch.triu_indices(atoms, atoms, offset=1, device=device)
 
     def f(x: Tensor) -> Tensor:

@@ -1,0 +1,60 @@
+"""The grids: which cases there are, each once, and how they are selected."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench.case import case_from_axes, subject
+from bench.grid import GRIDS, NothingSelected, UnknownGrid, blocks, cases
+from strategies import STRATEGIES, Operator
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_ids_are_unique_and_axes_return(grid: str) -> None:
+    found = cases(blocks(grid))
+    assert max(Counter(case.id for case in found).values()) == 1
+    assert all(case_from_axes(case.axes) == case for case in found)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_strategy_is_in_every_grid(grid: str) -> None:
+    assert {(case.operator, case.strategy) for case in cases(blocks(grid))} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize(("grid", "least"), [("smoke", 20), ("default", 300), ("full", 1000)])
+def test_sizes_of_the_grids(grid: str, least: int) -> None:
+    assert len(cases(blocks(grid))) >= least
+
+
+def test_the_default_grid_covers_what_it_promises() -> None:
+    found = cases(blocks("default"))
+    assert {case.dtype for case in found} == {"float32", "float64"}
+    assert {case.execution for case in found} == {"eager", "traced"}
+    assert {case.create_graph for case in found} == {True, False}
+    assert {case.operator for case in found} == set(Operator)
+    assert any(case.chunk for case in found)
+
+
+def test_every_part_of_a_selection_must_be_there() -> None:
+    found = cases(blocks("default"), only=["jacobian/vmap-jacrev/", "float64"])
+    assert found
+    assert all("jacobian/vmap-jacrev/" in c.id and c.dtype == "float64" for c in found)
+
+
+def test_nothing_selected_says_what_was_asked() -> None:
+    with pytest.raises(NothingSelected, match="no case matches 'nope'"):
+        cases(blocks("smoke"), only=["nope"])
+
+
+def test_an_unknown_grid_lists_the_known() -> None:
+    with pytest.raises(UnknownGrid, match="no grid 'huge'; known: smoke, default, full"):
+        blocks("huge")
+
+
+def test_a_case_is_built_as_its_axes_say() -> None:
+    for case in cases(blocks("smoke")):
+        made = subject(case)
+        assert tuple(made.problem.x.shape) == (case.B, *case.in_shape)
+        assert str(made.problem.x.dtype) == f"torch.{case.dtype}"
