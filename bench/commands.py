@@ -24,6 +24,7 @@ from .case import Case, subject
 from .check import check
 from .environment import core_to_pin
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
+from .progress import Progress
 from .record import ResultsError, Row, recording
 from .runner import Job, Request, RunnerError, run
 from .workloads import UnknownWorkload, WorkloadError, load_workload
@@ -93,8 +94,14 @@ def list_command(given: argparse.Namespace) -> int:
 def check_command(given: argparse.Namespace) -> int:
     """Check every case against its reference and print how many digits agree."""
     found = selected(given)
-    with tempfile.TemporaryDirectory(prefix="references-") as references:
-        rows = [_checked(case, Path(references)) for case in found]
+    rows: list[Row] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="references-") as references,
+        Progress(len(found), "checking") as progress,
+    ):
+        for case in found:
+            rows.append(_checked(case, Path(references)))
+            progress.advance(case.id, rows[-1]["status"])
     table = Table("case", "status", "digits", "error", "tolerance", "reason", box=None)
     for case, row in zip(found, rows, strict=True):
         error = row.get("error") or {}

@@ -104,7 +104,7 @@ def _ways_of_running() -> Iterator[Block]:
     yield replace(square, dtype="float64")
     yield replace(scalar, dtype="float64", operators=[HESSIAN])
     for block in (square, scalar):
-        yield replace(block, execution="traced")
+        yield replace(block, execution="traced", B=4)
     for block in (square, replace(scalar, operators=[LAPLACIAN, HVP])):
         yield replace(block, create_graph=True)
     yield replace(square, chunk=4)

@@ -22,12 +22,12 @@ EVERY_S = 15.0
 class Progress:
     """How many of the cases are done, how many failed, and what is left of the time."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, doing: str = "measuring") -> None:
         self._console = Console(stderr=True)
-        self._total, self._done, self._faults = total, 0, 0
+        self._total, self._doing, self._done, self._faults = total, doing, 0, 0
         self._begun = self._said = time.monotonic()
         self._bar = Bar(
-            TextColumn("measuring"),
+            TextColumn(doing),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[faults]}"),
@@ -38,7 +38,7 @@ class Progress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("measuring", total=total, faults="")
+        self._task = self._bar.add_task(doing, total=total, faults="")
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -62,4 +62,5 @@ class Progress:
         self._bar.update(self._task, advance=1, faults=faults)
         if not self._console.is_terminal and time.monotonic() - self._said > EVERY_S:
             self._said = time.monotonic()
-            print(f"{self._done} of {self._total} measured", faults, file=sys.stderr)
+            said = f"{self._doing}: {self._done} of {self._total}"
+            print(", ".join(filter(None, [said, faults])), file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +24,7 @@ def _pulled(f: Function, x: Tensor, v: Tensor, args: Inputs, options: Options) -
     """f, and of each row of the batch `v_bᵀ ∂y_b/∂x_b`: `[B, n]`."""
     x, y = start(f, x, args, options)
     rows = [
-        pull(y_b, x, v_b, keep=True, create_graph=options.create_graph)[b]
-        for b, (y_b, v_b) in enumerate(zip(y, v, strict=True))
+        pull(y[b], x, v[b], keep=True, create_graph=options.create_graph)[b] for b in range(len(y))
     ]
     return Orders(y, torch.stack(rows))
 
@@ -63,15 +63,16 @@ def dual_jvp_rows(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     return evaluate
 
 
-def _first(y: Tensor, x: Tensor, create_graph: bool) -> Tensor:
-    """`[B, m, n]`: every output of a row by the inputs of that row."""
+def _first(y: Tensor, x: Tensor, create_graph: bool) -> list[Tensor]:
+    """Of each row and output in turn `∂y_bk/∂x_b: [n]`.
+
+    Apart, since a backward of one entry through a stack of them passes through them all.
+    """
     one = torch.ones_like(y[0, 0])
-    rows = [
-        pull(y_bk, x, one, keep=True, create_graph=create_graph)[b]
-        for b, y_b in enumerate(y)
-        for y_bk in y_b
+    return [
+        pull(y[b, k], x, one, keep=True, create_graph=create_graph)[b]
+        for b, k in np.ndindex(*y.shape)
     ]
-    return torch.stack(rows).reshape(*y.shape, -1)
 
 
 @strategy(Operator.JACOBIAN, mode="reverse", sweep="loop")
@@ -81,7 +82,7 @@ def loop_grad_rows(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     @torch.enable_grad()
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
-        return Orders(y, _first(y, x, options.create_graph))
+        return Orders(y, torch.stack(_first(y, x, options.create_graph)).reshape(*y.shape, -1))
 
     return evaluate
 
@@ -93,7 +94,8 @@ def loop_grad_trace_rows(f: Function, inputs: Inputs, options: Options) -> Evalu
     @torch.enable_grad()
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
-        return Orders(y, _first(y, x, options.create_graph).diagonal(dim1=1, dim2=2).sum(-1))
+        diagonal = [g[k % len(g)] for k, g in enumerate(_first(y, x, options.create_graph))]
+        return Orders(y, torch.stack(diagonal).reshape(y.shape).sum(-1))
 
     return evaluate
 
@@ -105,12 +107,12 @@ def double_backward_rows(f: Function, inputs: Inputs, options: Options) -> Evalu
     @torch.enable_grad()
     def evaluate(x: Tensor, v: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
-        gradient = _first(y, x, create_graph=True)[:, 0]
+        gradients = _first(y, x, create_graph=True)
         products = [
-            pull(g_b, x, v_b, keep=True, create_graph=options.create_graph)[b]
-            for b, (g_b, v_b) in enumerate(zip(gradient, v, strict=True))
+            pull(g, x, v[b], keep=True, create_graph=options.create_graph)[b]
+            for b, g in enumerate(gradients)
         ]
-        return Orders(y, gradient, torch.stack(products))
+        return Orders(y, torch.stack(gradients), torch.stack(products))
 
     return evaluate
 
@@ -121,16 +123,20 @@ def _second(f: Function, options: Options, keep: Callable[[Tensor, int], Tensor]
     @torch.enable_grad()
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         x, y = start(f, x, args, options)
+        (B, m), n = y.shape, x.shape[1]
         one = torch.ones_like(y[0, 0])
-        jacobian = _first(y, x, create_graph=True)
+        gradients = _first(y, x, create_graph=True)
         kept = [
-            keep(pull(g_i, x, one, keep=True, create_graph=options.create_graph)[b], i)
-            for b, J_b in enumerate(jacobian)
-            for g in J_b
-            for i, g_i in enumerate(g)
+            keep(pull(g[i], x, one, keep=True, create_graph=options.create_graph)[k // m], i)
+            for k, g in enumerate(gradients)
+            for i in range(n)
         ]
         second = torch.stack(kept)
-        return Orders(y, jacobian, second.reshape(*jacobian.shape, *second.shape[1:]))
+        return Orders(
+            y,
+            torch.stack(gradients).reshape(B, m, n),
+            second.reshape(B, m, n, *second.shape[1:]),
+        )
 
     return evaluate
 

@@ -124,13 +124,21 @@ def _module(path: str) -> ModuleType:
 def _guarded(spec: str, recipe: Callable[..., Any]) -> Build:
     """The user's function with its exceptions and its result made clear."""
 
-    def build(dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Problem:
+    def build(
+        dtype: torch.dtype,
+        device: torch.device,
+        generator: torch.Generator,
+        *,
+        batch: int | None = None,
+    ) -> Problem:
         try:
             made = recipe(dtype, device, generator)
         except Exception as error:
             raise WorkloadError(f"{spec} raises {_said(error)}") from error
         problem = made if isinstance(made, Problem) else _pair(spec, made)
         _callable_at_x(spec, problem)
+        if batch not in (None, len(problem.x)):
+            raise WorkloadError(f"{spec} makes x of {len(problem.x)} rows, not of {batch}")
         return problem
 
     return build
