@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,33 +23,37 @@ class Counting(TorchDispatchMode):
     def __init__(self, before: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.ops = self.peak_bytes = self._live_bytes = 0
-        self._old = [StorageWeakRef(t.untyped_storage()) for t in before]
-        self._live: dict[StorageWeakRef, int] = {}
+        self._old = {_key(t) for t in before}
+        self._live: dict[int, tuple[weakref.ref[Any], int]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.ops += 1
-        self._forget_freed()
-        inputs = {StorageWeakRef(t.untyped_storage()) for t in _tensors((args, kwargs))}
+        inputs = {_key(t) for t in _tensors((args, kwargs))}
         for tensor in _tensors(result):
-            self._remember(tensor, inputs)
+            # A view or an in-place result lives in an input's storage: nothing new was allocated.
+            if _key(tensor) not in inputs:
+                self._remember(tensor)
         self.peak_bytes = max(self.peak_bytes, self._live_bytes)
         return result
 
-    def _remember(self, tensor: Tensor, inputs: set[StorageWeakRef]) -> None:
-        storage = tensor.untyped_storage()
-        reference = StorageWeakRef(storage)
-        # A view or an in-place result lives in an input's storage: nothing new was allocated.
-        if reference in self._live or reference in inputs:
+    def _remember(self, tensor: Tensor) -> None:
+        storage, key = tensor.untyped_storage(), _key(tensor)
+        if key in self._live or key in self._old:
             return
-        self._live[reference] = storage.nbytes()
+        # torch keeps a storage's Python object as long as the storage itself.
+        self._live[key] = weakref.ref(storage, lambda _: self._free(key)), storage.nbytes()
         self._live_bytes += storage.nbytes()
 
-    def _forget_freed(self) -> None:
-        for reference in [r for r in self._live if r.expired()]:
-            self._live_bytes -= self._live.pop(reference)
+    def _free(self, key: int) -> None:
+        self._live_bytes -= self._live.pop(key)[1]
+
+
+def _key(tensor: Tensor) -> int:
+    """What tells living storages apart."""
+    return tensor.untyped_storage()._cdata
 
 
 def _tensors(tree: Any) -> list[Tensor]:

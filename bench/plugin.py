@@ -7,8 +7,11 @@ that nothing a failure leaves behind reaches another case.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,7 @@ from strategies import load_installed, load_strategies
 from .case import Case, case_from_axes
 from .grid import blocks, cases, user_blocks
 from .measure import freeze_imports
-from .record import Row
+from .record import Row, shortened
 from .workloads import load_workload
 
 FAILED = ("wrong", "error", "oom")
@@ -47,6 +50,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_disable_gc = True
     config.addinivalue_line("filterwarnings", "default")
     config.stash[SENDER] = Sender(config.option.rows_fd, config.option.bench_pass)
+    if config.stash[SENDER].worker:
+        _die_with_the_runner()
+
+
+def _die_with_the_runner() -> None:
+    """Where the system can: a worker whose runner was killed would measure on, for nobody."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 class Sender:
@@ -69,7 +81,7 @@ class Sender:
 
     def _send(self, line: Row) -> None:
         if self._pipe is not None:
-            self._pipe.write(json.dumps({**line, "pass": self._pass}) + "\n")
+            self._pipe.write(json.dumps(shortened({**line, "pass": self._pass})) + "\n")
             self._pipe.flush()
 
 

@@ -31,6 +31,15 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
+def shortened(value: Any) -> Any:
+    """A line's numbers to six significant digits: no clock is finer, and files stay small."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: shortened(part) for name, part in value.items()}
+    return [shortened(part) for part in value] if isinstance(value, list) else value
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the host or on the device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
