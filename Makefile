@@ -11,6 +11,7 @@ GRID    ?= default
 DEVICE  ?= cpu
 PASSES  ?= 3
 RESULTS ?= results
+PUBLISHED ?= docs/published/cpu.jsonl.gz
 ONLY    ?=
 JOBS    ?= 2
 WORKLOAD   ?=
@@ -24,7 +25,7 @@ select = --grid $(GRID) --device $(DEVICE) \
 	$(foreach file,$(STRATEGIES),--strategies '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify test check format report clean
+.PHONY: help setup bench list verify test check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,12 @@ report: $(READY) ## write the page of the newest run
 	@run=$$(ls -t $(RESULTS)/*.jsonl 2>/dev/null | head -n 1); \
 	if [ -z "$$run" ]; then echo "no result file in $(RESULTS)/; run make bench first" >&2; exit 2; fi; \
 	$(PYTHON) -m reports html "$$run"
+
+readme: $(READY) ## the table and the pictures of README, from PUBLISHED
+	$(PYTHON) -m reports export $(PUBLISHED) --into README.md
+	mkdir -p $(RESULTS)
+	$(PYTHON) -m reports html $(PUBLISHED) -o $(RESULTS)/published.html
+	$(PYTHON) docs/pictures.py $(RESULTS)/published.html docs/images
 
 clean: ## remove what was generated (results and .venv stay)
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis

@@ -103,8 +103,9 @@ def _ways_of_running() -> Iterator[Block]:
     scalar = Block("mlp-scalar", [HVP, HESSIAN, LAPLACIAN], B=16, params={"n": 8})
     yield replace(square, dtype="float64")
     yield replace(scalar, dtype="float64", operators=[HESSIAN])
-    for block in (square, scalar):
-        yield replace(block, execution="traced", B=4)
+    for block in (replace(square, B=4), replace(scalar, B=4)):
+        yield block
+        yield replace(block, execution="traced")
     for block in (square, replace(scalar, operators=[LAPLACIAN, HVP])):
         yield replace(block, create_graph=True)
     yield replace(square, chunk=4)

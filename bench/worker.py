@@ -54,13 +54,13 @@ class Death:
 def environment_for(job: Job) -> dict[str, str]:
     """The worker's environment: this checkout first, so many threads, a fixed hash seed."""
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # A user's own pytest, its options or its parallel workers, must not reach the measurement.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {
-        **os.environ,
+        **outer,
         **{name: str(job.threads) for name in THREADS},
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": "0",
-        # A user's own pytest options must not reach the measurement.
-        "PYTEST_ADDOPTS": "",
     }
 
 

@@ -22,7 +22,12 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("run", help="a result file")
     export.add_argument("--csv", metavar="FILE")
     export.add_argument("--json", metavar="FILE")
-    export.add_argument("--markdown", metavar="FILE", help="the regime table, for a README")
+    export.add_argument("--markdown", metavar="FILE", help="the regime table")
+    export.add_argument(
+        "--into",
+        metavar="FILE",
+        help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
+    )
     return top
 
 
@@ -31,11 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     # Only now: pandas takes a second to import, and --help needs none of it.
     from . import commands
-    from .load import ResultFileError
 
     try:
         commands.COMMANDS[given.command](given)
-    except (ResultFileError, OSError) as error:
+    except commands.USAGE_ERRORS as error:
         print(f"reports: {error}", file=sys.stderr)
         return 2
     return 0

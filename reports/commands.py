@@ -11,8 +11,8 @@ from rich.console import Console
 
 from .answer import answer
 from .export import as_json, csv
-from .load import load
-from .markdown import regimes
+from .load import ResultFileError, load
+from .markdown import MarkersError, between_markers, regimes
 from .page import page
 from .terminal import WIDTH, summary
 
@@ -41,12 +41,17 @@ def export_command(given: argparse.Namespace) -> None:
         _write(given.json, as_json(found.run, found.cases, found.advice))
     if given.markdown:
         _write(given.markdown, regimes(found))
+    if given.into:
+        text = Path(given.into).read_text(encoding="utf-8")
+        _write(given.into, between_markers(text, regimes(found), given.into))
 
 
 def _write(path: str | Path, text: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
     print(path)
 
+
+USAGE_ERRORS = (ResultFileError, MarkersError, OSError)
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "html": html_command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,22 +33,29 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """Read a result file; a last line that was cut is left out and reported.
+    """Read a result file, plain or `.gz`; a last line that was cut is left out and reported.
 
     Raises `ResultFileError`: no such file, not a result file, unknown schema, a broken line that is
     not the last one.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ResultFileError(f"cannot read {path}: {error.strerror}") from error
+    text = _text(path)
     lines, warnings = _lines(path, text)
     header = _header(path, lines)
     rows = [_row(line) for line in lines if line.get("kind") == "row"]
     if not any(line.get("kind") == "end" for line in lines):
         warnings.append("the run did not end: it was interrupted or is still going on")
     return Run(path, header, _table(rows), tuple(warnings))
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        plain = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise ResultFileError(f"cannot read {path}: {said}") from error
+    return plain.decode("utf-8", errors="replace")
 
 
 def _lines(path: Path, text: str) -> tuple[list[dict[str, Any]], list[str]]:

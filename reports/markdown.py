@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from . import words
 from .answer import Answer, environment
 
-_HEAD = ("operator, shape", "purpose, execution", "use", "next best takes", "ties with")
+_HEAD = ("operator, shape", "purpose", "use", "time", "over plain", "next best takes", "ties with")
 
 
 def regimes(found: Answer) -> str:
@@ -19,8 +21,10 @@ def regimes(found: Answer) -> str:
             _row(
                 [
                     f"{row['operator']}, {row['shape']}",
-                    f"{row['purpose']}, {row['execution']}",
+                    str(row["purpose"]),
                     f"`{row['use']}`",
+                    words.span(row["seconds_low"], row["seconds_high"]),
+                    words.factor(row["speedup"]),
                     margin if span == words.NOTHING else f"{margin} ({span})",
                     words.listed([f"`{name}`" for name in row["ties"]]) or words.NOTHING,
                 ]
@@ -30,6 +34,18 @@ def regimes(found: Answer) -> str:
     return "\n".join(
         [*lines, "", f"Measured on {source}; grid {facts['grid']}; run {facts['run']}.", ""]
     )
+
+
+class MarkersError(ValueError):
+    """A text without the two lines between which the table goes."""
+
+
+def between_markers(text: str, table: str, name: str) -> str:
+    """The text with the table between the lines `<!-- results … -->` and `<!-- /results -->`."""
+    found = re.search(r"(<!-- results.*?-->\n).*?(<!-- /results -->)", text, re.DOTALL)
+    if not found:
+        raise MarkersError(f"{name} has no lines <!-- results … --> and <!-- /results -->")
+    return f"{text[: found.end(1)]}{table}{text[found.start(2) :]}"
 
 
 def _row(cells: list[str] | tuple[str, ...]) -> str:

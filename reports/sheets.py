@@ -49,9 +49,7 @@ def advice(found: Answer) -> Sheet:
     )
     for _, row in table.iterrows():
         tie = words.listed(list(row["ties"])) if row["ties"] else words.NOTHING
-        span = words.seconds(row["seconds_low"])
-        if row["seconds_high"] > row["seconds_low"]:
-            span += f" to {words.seconds(row['seconds_high'])}"
+        span = words.span(row["seconds_low"], row["seconds_high"])
         rows.append(
             (
                 Cell(f"{row['operator']}, {row['shape']}"),
@@ -168,7 +166,7 @@ def failures(found: Answer) -> Sheet:
             Cell(str(case["way"])),
             Cell(str(case["contest"])),
             Cell(str(case["status"]), kind="failed" if case["status"] != "unsupported" else ""),
-            Cell(str(case["reason"]).partition("\n")[0]),
+            Cell(str(case["reason"]).partition("\n")[0], kind="prose"),
             Cell(
                 f"python -m bench check --grid {found.run.header['grid']} --only '{case['id']}'",
                 kind="code",

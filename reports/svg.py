@@ -23,7 +23,8 @@ def inline(figure: Figure, prefix: str, title: str) -> Markup:
     """
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        # Tight: legends and slanted labels may reach beyond the figure.
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

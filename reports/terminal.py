@@ -33,17 +33,20 @@ def summary(found: Answer, console: Console) -> None:
 
 def _regimes(found: Answer) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("regime", "use", "next best takes", "faster than plain", "ties with"):
-        number = name in ("next best takes", "faster than plain")
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for name in ("regime", "use", "next best", "over plain", "ties with"):
+        number = name in ("next best", "over plain")
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    several = found.advice["device"].nunique() > 1
     for _, row in found.advice.sort_values(["purpose", "operator", "shape"]).iterrows():
-        unusual = [v for v in (row["execution"], row["purpose"]) if v not in ("eager", "evaluate")]
-        tie = f"{len(row['ties'])} others" if len(row["ties"]) > 1 else "".join(row["ties"])
+        regime = [row["operator"], row["shape"], *([row["device"]] if several else [])]
+        regime += [] if row["purpose"] == "evaluate" else [row["purpose"]]
+        others = len(row["ties"])
+        tie = f"{others} other{'s' * (others > 1)}" if others else words.NOTHING
         table.add_row(
-            Text(" ".join([f"{row['operator']}, {row['shape']}, {row['device']}", *unusual])),
+            Text(", ".join(regime)),
             Text(str(row["use"])),
             words.factor(row["margin"]),
             words.factor(row["speedup"]),
-            Text(tie or words.NOTHING),
+            Text(tie),
         )
     return table

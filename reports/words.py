@@ -37,6 +37,11 @@ def seconds(value: float, half_width: float | None = None) -> str:
     return f"{significant(value / scale, half_width)} {unit} ± {percent(half_width)}"
 
 
+def span(low: float, high: float) -> str:
+    """`30.0 µs to 317 µs`, or the one where both are the same."""
+    return f"{seconds(low)} to {seconds(high)}" if high > low else seconds(low)
+
+
 def percent(value: float) -> str:
     """`12 %`."""
     return f"{max(1, round(100 * value)):d} %"

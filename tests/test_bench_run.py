@@ -1,4 +1,4 @@
-"""The commands as a user runs them: own files, wrong input, processes that die, foreign packages."""
+"""The commands as a user runs them: own files, wrong input, lost processes, foreign packages."""
 
 from __future__ import annotations
 
@@ -80,10 +80,12 @@ def my_saliency(dtype, device, generator):
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # pytest-benchmark does nothing where it finds that it runs beside other workers of pytest.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**outer, **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -215,7 +217,7 @@ def harness(own: Path) -> Path:
 
 def test_the_harness_is_plain_pytest_benchmark(harness: Path) -> None:
     found = json.loads(harness.read_text())["benchmarks"]
-    assert ["jacobian/vmap-jacrev/mlp-square/n=8/B=4/float32/cpu"] == [b["param"] for b in found]
+    assert [b["param"] for b in found] == ["jacobian/vmap-jacrev/mlp-square/n=8/B=4/float32/cpu"]
     info = found[0]["extra_info"]
     assert (info["operator"], info["strategy"]) == ("jacobian", "vmap-jacrev")
     assert info["error"]["relative"] < 1e-4

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reports.answer import answer
+from reports.load import load
+from reports.markdown import between_markers, regimes
+
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -40,3 +44,10 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_readme_holds_the_table_of_the_published_run() -> None:
+    """`make readme` was run after the published file or the report changed."""
+    found = answer(load(ROOT / "docs/published/cpu.jsonl.gz"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between_markers(readme, regimes(found), "README.md") == readme

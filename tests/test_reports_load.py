@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,15 @@ def test_a_broken_file_is_one_clear_line(tmp_path: Path, change: Change, said: s
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match=r"cannot read .*: No such file"):
         load(tmp_path / "none.jsonl")
+
+
+def test_a_compressed_file_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl.gz"
+    path.write_bytes(gzip.compress(GOLDEN.read_bytes()))
+    assert load(path).rows.equals(load(GOLDEN).rows)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ResultFileError, match="cannot read "):
+        load(path)
 
 
 def test_absent_fields_take_their_defaults(tmp_path: Path) -> None:
