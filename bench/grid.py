@@ -114,8 +114,8 @@ def _large_adbench() -> Iterator[Block]:
     yield from _sizes(replace(hand, workload="hand-complicated"), "correspondences", (20, 100))
     bundle = Block("bundle-adjustment", [JACOBIAN], B=1, params={"cameras": 4, "points": 40})
     yield from _sizes(bundle, "observations", (40, 160))
-    mixture = Block("gaussian-mixture", [GRADIENT, HVP], B=1, params={"d": 10, "points": 1000})
-    yield from _sizes(mixture, "components", (5, 25))
+    mixture = Block("gaussian-mixture", [GRADIENT, HVP], B=1, params={"d": 5, "points": 200})
+    yield from _sizes(mixture, "components", (5, 20))
 
 
 def _ways_of_running() -> Iterator[Block]:

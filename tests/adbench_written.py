@@ -9,7 +9,7 @@ import torch
 from conftest import draw
 from torch import Tensor
 
-from bench.workloads.adbench_files import Bundle, Hand, HandModel, Mixture
+from bench.workloads.adbench_data import Bundle, Hand, HandModel, Mixture
 from bench.workloads.hand import PARENTS
 
 

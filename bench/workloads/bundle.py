@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .adbench_files import CAMERA, Bundle, data_file, read_bundle
+from .adbench_data import CAMERA, Bundle
+from .adbench_files import data_file, read_bundle
 from .registry import workload
 from .rotation import rotate
 from .values import CPU, around, normal

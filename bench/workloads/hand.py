@@ -1,4 +1,4 @@
-"""ADBench's hand tracking: how far a skinned mesh, posed by 26 angles, is from given points.
+"""ADBench's hand tracking: how far a skinned mesh, posed by 26 numbers, is from given points.
 
 F. Šrajer, Z. Kukelova, A. Fitzgibbon, "A benchmark of selected algorithmic differentiation tools on
 some problems in computer vision and machine learning", 2018; layouts are in docs/adbench.md.
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .adbench_files import ANGLES, BONES, Hand, HandModel, data_file, data_folder, read_hand
+from .adbench_data import ANGLES, BONES, Hand, HandModel
+from .adbench_files import data_file, data_folder, read_hand
 from .posing import FINGERS, poser
 from .registry import WorkloadError, workload
 from .rotation import rotate
@@ -33,7 +34,7 @@ def hand_simple(
     vertices: int = 88,
     file: str | None = None,
 ) -> Problem:
-    """ADBench's hand: the 26 angles of a skinned mesh -> its vertices' offsets from N points, 3N.
+    """ADBench's hand: 26 pose parameters of a skinned mesh -> offsets of N vertices from points, 3N.
 
     With `file`, as `hand/test.txt` under `ADBENCH_DATA`, the sizes are the file's.
     """
@@ -60,7 +61,7 @@ def hand_complicated(
     vertices: int = 88,
     file: str | None = None,
 ) -> Problem:
-    """ADBench's hand with 2N coordinates in triangles before the 26 angles: 2N + 26 -> 3N.
+    """ADBench's hand, coordinates in N triangles before the 26 pose parameters: 2N + 26 -> 3N.
 
     With `file` the sizes are the file's.
     """

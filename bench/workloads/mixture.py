@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
-from .adbench_files import Mixture, data_file, read_mixture
+from .adbench_data import Mixture
+from .adbench_files import data_file, read_mixture
 from .registry import workload
 from .values import CPU, around, normal
 
@@ -56,7 +57,7 @@ def gaussian_mixture(
         q = icf[..., :d].sum(-1)
         L = _triangular(icf, d, corners)
         aside = (data - means.unflatten(1, (K, 1, d))) @ L.mT
-        each = (alphas + q)[..., None] - aside.square().sum(-1) / 2
+        each = (alphas + q)[..., None] - 0.5 * aside.square().sum(-1)
         likelihood = each.logsumexp(1).sum(-1) - N * alphas.logsumexp(-1)
         squares = mixture.gamma**2 / 2 * L.square().sum((-1, -2, -3))
         return constant + likelihood + squares - mixture.m * q.sum(-1)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .adbench_files import ANGLES, BONES, HandModel
+from .adbench_data import ANGLES, BONES, HandModel
 from .rotation import rotate
 
 FINGERS = 5
@@ -77,16 +77,16 @@ def _angles() -> tuple[Tensor, Tensor]:
 
 
 def _about(i: int, j: int) -> Tensor:
-    """`[3, 4, 4]`: a turn in the plane of axes i and j is `K₀ + cos K₁ + sin K₂`."""
+    """`[3, 16]`: a turn in the plane of axes i and j is `K₀ + cos K₁ + sin K₂`."""
     found = torch.zeros(3, 4, 4, dtype=torch.float64)
     found[0].fill_diagonal_(1)
     found[0, [i, j], [i, j]] = 0
     found[1, [i, j], [i, j]] = 1
     found[2, j, i], found[2, i, j] = 1, -1
-    return found
+    return found.flatten(1)
 
 
 def _turn(about: Tensor, angle: Tensor) -> Tensor:
     """`[B, 22]` to the homogeneous `[B, 22, 4, 4]`."""
-    angle = angle[..., None, None]
-    return about[0] + angle.cos() * about[1] + angle.sin() * about[2]
+    parts = torch.stack([torch.ones_like(angle), angle.cos(), angle.sin()], -1)
+    return (parts @ about).unflatten(-1, (4, 4))
