@@ -34,7 +34,7 @@ def hand_simple(
     vertices: int = 88,
     file: str | None = None,
 ) -> Problem:
-    """ADBench's hand: 26 pose parameters of a skinned mesh -> offsets of N vertices from points, 3N.
+    """ADBench's hand: 26 pose parameters of a skinned mesh -> offsets of N vertices, 3N.
 
     With `file`, as `hand/test.txt` under `ADBENCH_DATA`, the sizes are the file's.
     """
