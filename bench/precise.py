@@ -153,6 +153,11 @@ COMPLEX: Mapping[Any, Callable[..., Any]] = {
     aten.gelu.default: _gelu,
     aten.softplus.default: _softplus,
     aten.native_layer_norm.default: _layer_norm,
+    # Which branch is taken is a matter of the real line.
+    aten.lt.Scalar: lambda x, bound: x.real < bound,
+    aten.le.Scalar: lambda x, bound: x.real <= bound,
+    aten.gt.Scalar: lambda x, bound: x.real > bound,
+    aten.ge.Scalar: lambda x, bound: x.real >= bound,
     aten.silu.default: lambda x: x / (1 + (-x).exp()),
     aten.avg_pool2d.default: _by_parts(aten.avg_pool2d.default),
     aten._adaptive_avg_pool2d.default: _by_parts(aten._adaptive_avg_pool2d.default),
