@@ -9,6 +9,7 @@ import pytest
 from torch import Tensor
 
 from strategies import Plan, Refusal, attempt
+from strategies.unsafe import wrong
 
 from .case import Case, Subject, subject
 from .check import check
@@ -23,8 +24,8 @@ def test_cell(case: Case, references: Path, request: Any) -> None:
         request.node.stash[ROW] = row
         made = subject(case)
         setting = made.setting()
-        guarded = attempt(setting, made.strategy())
-        row["guarded"] = "unsupported" if isinstance(guarded, Refusal) else "ok"
+        operations, execution = setting.probe.operations, case.execution
+        row["guarded"] = "unsupported" if wrong(made.strategy(), execution, operations) else "open"
         plan = attempt(setting, made.strategy(), by_table=False)
         if isinstance(plan, Refusal):
             row["status"], row["reason"] = "unsupported", plan.reason
