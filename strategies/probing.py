@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .functions import Function, agree, moved, without_traces
+from .registry import Unsupported
 
 # A custom Function hides its backward from the dispatcher, and nests by rules of its own.
 CUSTOM_FUNCTION = "autograd.Function"
@@ -22,12 +23,12 @@ CUSTOM_FUNCTION = "autograd.Function"
 
 @dataclass(frozen=True)
 class Probe:
-    """What two calls of f showed.
+    """What calls of f showed.
 
     `y: [B, *out]`; `connected`: a graph leads from y to x; `modules`: those that ran;
     `operations`: what it is made of, by the names of `operation`; `writes`: into what f writes that
     it does not make itself, or None; `cuts`: functions that x went into and left without a graph;
-    `repeats`: the second call gave the same.
+    `repeats`: further calls gave the same.
     """
 
     y: Tensor
@@ -40,7 +41,10 @@ class Probe:
 
 
 def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
-    """Call f twice, for what `Probe` holds; nothing of the calls remains."""
+    """Call f, and again, for what `Probe` holds; nothing of the calls remains.
+
+    What f raises goes on, but for parameters that cannot meet x: `Unsupported`.
+    """
     dispatched, called = Dispatched(), Called()
     with (
         torch.inference_mode(False),
@@ -51,12 +55,19 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         # Not the leaf itself: torch forbids to write into it before anyone could see the attempt.
         z = leaf.clone()
         given = tuple(arg.clone() for arg in args)
-        with called, dispatched:
-            y: Any = f(z, *given)
+        try:
+            with called, dispatched:
+                y: Any = f(z, *given)
+        except RuntimeError as error:
+            if reason := _misplaced(x, modules):
+                raise Unsupported(reason) from error
+            raise
         if not isinstance(y, Tensor):
             return Probe(y, False, tuple(modules))
         nodes = list(graph_of(y))
-        again = f(x.detach().clone(), *given)
+        # Few outputs may come out alike by chance where f draws random numbers.
+        calls = 8 if dispatched.draws else 1
+        repeats = all(_same(y, f(x.detach().clone(), *given)) for _ in range(calls))
     custom = {CUSTOM_FUNCTION} if any(isinstance(n, BackwardCFunction) for n in nodes) else set()
     return Probe(
         y.detach(),
@@ -65,8 +76,27 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         frozenset(dispatched.operations | custom),
         dispatched.written(z, given, modules),
         tuple(sorted(called.cuts)),
-        isinstance(again, Tensor) and agree(y, again),
+        repeats,
     )
+
+
+def _same(y: Tensor, again: Any) -> bool:
+    return isinstance(again, Tensor) and agree(y, again)
+
+
+def _misplaced(x: Tensor, modules: Sequence[Module]) -> str | None:
+    """What is wrong with the parameters of the modules that ran before f raised, or None."""
+    for module in modules:
+        for p in module.parameters(recurse=False):
+            name = type(module).__name__
+            if p.device != x.device:
+                return f"parameters of {name} are on {p.device}, x is on {x.device}; move either"
+            if p.is_inference():
+                return (
+                    f"parameters of {name} are inference tensors, which no graph may hold;"
+                    " make the module outside of inference_mode"
+                )
+    return None
 
 
 def graph_of(y: Tensor) -> Iterator[Any]:
@@ -112,6 +142,7 @@ class Dispatched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: set[str] = set()
+        self.draws = False
         self._made: set[int] = set()
         self._written: list[tuple[str, int]] = []
 
@@ -120,6 +151,7 @@ class Dispatched(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         self._note_writes(func, args, kwargs)
+        self.draws |= torch.Tag.nondeterministic_seeded in func.tags
         result = func(*args, **kwargs)
         self.operations.add(operation(func, args, result))
         given = {_storage(t) for t in _tensors((args, kwargs))}
