@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .memory import bytes_of
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line; building it imports neither torch nor the strategies."""
@@ -37,7 +39,7 @@ def _coverage(command: argparse.ArgumentParser) -> None:
         "--write", action="store_true", help="write strategies/unsafe_ops.json from this run"
     )
     command.add_argument(
-        "--limit", type=float, default=60.0, metavar="SECONDS", help="for one cell"
+        "--limit", type=_seconds, default=60.0, metavar="SECONDS", help="for one cell"
     )
 
 
@@ -75,8 +77,12 @@ def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--passes", type=_count, default=3, metavar="K")
     command.add_argument("--results", default="results", metavar="FOLDER")
     command.add_argument(
-        "--limit", type=float, default=120.0, metavar="SECONDS", help="for one case in one pass"
+        "--limit", type=_seconds, default=120.0, metavar="SECONDS", help="for one case in one pass"
     )
+    command.add_argument(
+        "--memory", type=_bytes, metavar="BYTES", help="for a case on the CPU; 8 GiB is read too"
+    )
+    command.add_argument("--resume", metavar="FILE", help="go on with a file of the same cases")
 
 
 def _count(text: str) -> int:
@@ -86,9 +92,31 @@ def _count(text: str) -> int:
     return number
 
 
+def _bytes(text: str) -> int:
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"more than 0, not {text}")
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are 0, 1 (a fault was found), 2 (usage), 130."""
     given = parser().parse_args(arguments)
+    try:
+        return _done(given)
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
+
+
+def _done(given: argparse.Namespace) -> int:
     # Only now: torch takes seconds to import, and --help needs none of it.
     from . import commands
 
@@ -97,9 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except commands.USAGE_ERRORS as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("bench: interrupted; every finished case is in the file", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

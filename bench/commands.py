@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -24,11 +26,13 @@ from strategies import (
 from . import coverage
 from .case import Case, subject
 from .check import check
-from .environment import core_to_pin
+from .cores import Claim, claimed_core
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
+from .memory import default_limit
 from .progress import Progress
 from .record import ResultsError, Row, lines, recording
-from .runner import Job, Request, RunnerError, run
+from .resume import ResumeError
+from .runner import Job, Outcome, Request, RunnerError, run
 from .workloads import UnknownWorkload, WorkloadError, load_workload
 
 # Where the output goes to a file, ids are kept whole.
@@ -43,6 +47,7 @@ USAGE_ERRORS = (
     NoDevice,
     NothingSelected,
     ResultsError,
+    ResumeError,
     RunnerError,
     StrategyFileError,
     UnknownGrid,
@@ -67,18 +72,49 @@ def selected(given: argparse.Namespace) -> list[Case]:
 def run_command(given: argparse.Namespace) -> int:
     """Measure, write the result file, print its path."""
     found = selected(given)
-    job = Job(
-        references=Path(),
-        strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
-        workloads=tuple(_resolved(spec) for spec in given.workload),
-        threads=given.threads,
-        pinned=tuple(core_to_pin()) if given.threads == 1 else (),
-        limit_s=given.limit,
-    )
     grid = "own" if given.workload else given.grid
-    outcome = run(Request(found, grid, given.passes, given.device, Path(given.results), job))
-    print(outcome.path)
+    # More threads than one are left to the system, which knows where there is room.
+    with claimed_core() if given.threads == 1 else nullcontext(Claim()) as claim:
+        warnings = (claim.warning,) if claim.warning else ()
+        for text in warnings:
+            print(f"bench: {text}", file=sys.stderr)
+        job = Job(
+            strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
+            workloads=tuple(_resolved(spec) for spec in given.workload),
+            threads=given.threads,
+            pinned=claim.cores,
+            limit_s=given.limit,
+            memory_bytes=_memory(given),
+        )
+        where = (Path(given.results), job, _resumed(given), warnings)
+        outcome = run(Request(found, grid, given.passes, given.device, *where))
+    return _told(outcome)
+
+
+def _memory(given: argparse.Namespace) -> int | None:
+    # CUDA maps far more addresses than it uses: there is nothing that could be limited.
+    return None if given.device == "cuda" else given.memory or default_limit()
+
+
+def _resumed(given: argparse.Namespace) -> Path | None:
+    return Path(given.resume) if given.resume else None
+
+
+def _told(outcome: Outcome) -> int:
+    """Print the path of a whole file, or how to go on with one that is not."""
+    if outcome.interrupted:
+        rows = sum(outcome.statuses.values())
+        print(
+            f"bench: interrupted after {rows} rows; go on with: {_again(outcome)}", file=sys.stderr
+        )
+    else:
+        print(outcome.path)
     return outcome.exit_code
+
+
+def _again(outcome: Outcome) -> str:
+    said = ["python", "-m", "bench", *sys.argv[1:]]
+    return shlex.join(said if "--resume" in said else [*said, "--resume", str(outcome.path)])
 
 
 def _resolved(spec: str) -> str:
@@ -150,20 +186,22 @@ def coverage_command(given: argparse.Namespace) -> int:
     for path in given.strategies:
         load_strategies(path)
     job = Job(
-        references=Path(),
         strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
         workloads=(),
         threads=1,
         pinned=(),
         limit_s=given.limit,
+        memory_bytes=default_limit(),
         tests="coverage_cells.py",
         after_wrong="go-on",
     )
     asked = coverage.cells(given.only)
     if not asked:
         raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
-    resume = Path(given.resume) if given.resume else None
-    outcome = run(Request(asked, "coverage", 1, "cpu", Path(given.results), job, resume))
+    where = (Path(given.results), job, _resumed(given))
+    outcome = run(Request(asked, "coverage", 1, "cpu", *where))
+    if outcome.interrupted:
+        return _told(outcome)
     rows = [line for line in lines(outcome.path) if line["kind"] == "row"]
     found = coverage.findings(rows)
     if given.write:

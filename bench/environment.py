@@ -67,13 +67,6 @@ def _output(command: list[str]) -> str | None:
     return done.stdout.strip()
 
 
-def core_to_pin() -> list[int]:
-    """The last core this process may use: the first one serves the system's own work."""
-    if not hasattr(os, "sched_getaffinity"):
-        return []
-    return [max(os.sched_getaffinity(0))]
-
-
 def surroundings() -> dict[str, Any]:
     """The global state that no case may change, by name."""
     return {

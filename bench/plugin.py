@@ -7,11 +7,8 @@ that nothing a failure leaves behind reaches another case.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +22,7 @@ from .case import Case, case_from_axes
 from .environment import changed_since, surroundings
 from .grid import blocks, cases, user_blocks
 from .measure import freeze_imports
+from .memory import limit_memory
 from .record import Row, shortened
 from .workloads import load_workload
 
@@ -43,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rows-fd", type=int, metavar="N", help="the pipe that takes the rows")
     group.addoption("--pass", type=int, default=0, dest="bench_pass", help="the pass's number")
     group.addoption("--after-wrong", choices=["stop", "go-on"], default="stop")
+    group.addoption("--memory-bytes", type=int, metavar="N", help="what a worker may map")
     group.addoption("--references", metavar="FOLDER", help="where references are kept for a run")
 
 
@@ -53,15 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_disable_gc = True
     config.addinivalue_line("filterwarnings", "default")
     config.stash[SENDER] = Sender(config.option.rows_fd, config.option.bench_pass)
-    if config.stash[SENDER].worker:
-        _die_with_the_runner()
-
-
-def _die_with_the_runner() -> None:
-    """Where the system can: a worker whose runner was killed would measure on, for nobody."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    # Last, so that what torch has mapped is not counted.
+    if config.option.memory_bytes:
+        limit_memory(config.option.memory_bytes)
 
 
 class Sender:
@@ -85,10 +78,19 @@ class Sender:
         self._send({**row, "order": self._order})
         self._order += 1
 
+    def leaving(self) -> None:
+        """Tell the runner that no case follows: a worker that hangs from here on keeps nobody."""
+        self._send({"kind": "leaving"})
+
     def _send(self, line: Row) -> None:
-        if self._pipe is not None:
+        if self._pipe is None:
+            return
+        try:
             self._pipe.write(json.dumps(shortened({**line, "pass": self._pass})) + "\n")
             self._pipe.flush()
+        except OSError:
+            # Nobody reads: the runner is gone, or a case closed the pipe.
+            os._exit(1)
 
 
 SENDER = pytest.StashKey[Sender]()
@@ -159,6 +161,11 @@ def rows() -> dict[str, Row]:
     return {}
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No case follows."""
+    session.config.stash[SENDER].leaving()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
     """Announce the case before its first test; send its row after its last one."""
@@ -167,7 +174,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         sender.started(case)
     before = surroundings()
     result = yield
-    row = item.stash.get(ROW, None)
+    row = _row(item, case)
     if row is not None and (changed := changed_since(before)):
         row["status"], row["reason"] = "error", f"changed global {changed}"
     if row is not None and (nextitem is None or _case(nextitem) != case):
@@ -175,6 +182,22 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if sender.worker and _ends(row, item.config.option.after_wrong):
             item.session.shouldstop = f"{row['status']}: {row['reason']}"
     return result
+
+
+def _row(item: pytest.Item, case: Case | None) -> Row | None:
+    """The row that the test left; one that says so where it left none."""
+    if case is None or ROW in item.stash:
+        return item.stash.get(ROW, None)
+    reason = "the test of this case was not reached: a fixture failed"
+    return {"kind": "row", **case.axes, "status": "error", "reason": reason, "warnings": []}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    """A worker prints no letters: its last words are to be those of the case."""
+    return (report.outcome, "", "") if config.stash[SENDER].worker else None
 
 
 def _ends(row: Row, after_wrong: str) -> bool:

@@ -9,14 +9,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from reports.schema import SCHEMA, case_id
 from strategies import Unsupported, out_of_memory
 
 from .case import Case
 
 Row = dict[str, Any]
+
+# What a case says may be a megabyte.
+LONGEST = 500
+WARNINGS = 20
 
 
 class ResultsError(OSError):
@@ -24,9 +27,9 @@ class ResultsError(OSError):
 
 
 def first_line(error: BaseException) -> str:
-    """The type of an exception and the first line of its message."""
+    """The type of an exception and the first line of its message, as much as a table can hold."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0]}"[:LONGEST] if lines else type(error).__name__
 
 
 def shortened(value: Any) -> Any:
@@ -56,7 +59,8 @@ def recording(case: Case) -> Iterator[Row]:
             raise
         finally:
             row["status"] = row["status"] or "ok"
-            row["warnings"] = sorted({str(w.message).partition("\n")[0] for w in caught})
+            said = {str(w.message).partition("\n")[0][:LONGEST] for w in caught}
+            row["warnings"] = sorted(said)[:WARNINGS]
 
 
 def _said(error: BaseException) -> tuple[str, str]:
@@ -67,56 +71,52 @@ def _said(error: BaseException) -> tuple[str, str]:
 
 
 class ResultFile:
-    """The append-only result file of one run; every line is whole once `write` returns."""
+    """The append-only result file of one run; every line is whole once `write` returns.
 
-    def __init__(self, path: Path) -> None:
+    resume: go on with the file that is there; otherwise it must not be there.
+    """
+
+    def __init__(self, path: Path, resume: Path | None = None) -> None:
         self.path = path
-        self._file: TextIO | None = None
+        self._how = os.O_RDWR | os.O_APPEND | (0 if resume else os.O_CREAT | os.O_EXCL)
+        self._fd = -1
 
     def __enter__(self) -> ResultFile:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._how & os.O_CREAT:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, self._how, 0o666)
         except OSError as error:
             raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            raise ResultsError(f"{self.path} is being written by another run") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        os.close(self._fd)
 
     def write(self, line: Row) -> None:
-        """Append one line; raises `ResultsError` where the disk is full."""
-        assert self._file is not None
+        """Append one line, or nothing of it: raises `ResultsError` where the disk is full."""
+        whole = memoryview((json.dumps(line, separators=(",", ":")) + "\n").encode())
+        before = os.fstat(self._fd).st_size
         try:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
+            while whole:
+                whole = whole[os.write(self._fd, whole) :]
         except OSError as error:
-            raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+            os.ftruncate(self._fd, before)
+            said = f"cannot write {self.path}: {error.strerror}; what it holds is whole"
+            raise ResultsError(said) from error
 
 
 def lines(path: Path) -> list[Row]:
     """The whole lines of a result file; `ResultsError` where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     except OSError as error:
         raise ResultsError(f"cannot read {path}: {error.strerror}") from error
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-
-
-def finished(path: Path) -> dict[tuple[str, int], str]:
-    """The status of every (case id, pass) that a result file has; a half-written line is cut."""
-    found = {
-        (case_id(line), line["pass"]): line["status"]
-        for line in lines(path)
-        if line["kind"] == "row"
-    }
-    whole = path.read_bytes()
-    os.truncate(path, whole.rfind(b"\n") + 1)
-    return found
-
-
-def header(**fields: Any) -> Row:
-    """The first line of a result file."""
-    return {"kind": "run", "schema": SCHEMA, **fields}
+    except ValueError as error:
+        raise ResultsError(f"cannot read {path}: {error}") from error

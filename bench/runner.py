@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import random
 import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reports.schema import FAULTS
-from strategies import CONTRACT, STRATEGIES, strategies_for
+from strategies import STRATEGIES
 
 from .case import SEED, Case
-from .environment import commit, environment
+from .header import run_line
+from .interrupt import Interrupted, Stop, stop_signals
+from .ledger import Ledger
 from .progress import Progress
-from .record import ResultFile, Row, finished, header
-from .worker import Death, Job, messages
-from .workloads import find_workload
+from .record import ResultFile, ResultsError, Row
+from .resume import Past, check, cut, past
+from .scratch import scratch
+from .watch import Death, UnendingWorker
+from .worker import Job, messages
+
+# The system may kill a worker while it starts, when memory is short; not again and again.
+BARREN = 3
 
 
 class RunnerError(RuntimeError):
@@ -31,7 +36,8 @@ class RunnerError(RuntimeError):
 class Request:
     """What `run` is asked for: the cases, how often, and where the file goes.
 
-    resume: a result file of the same cases, which is gone on with.
+    resume: a result file of the same cases, which is gone on with. warnings: what is odd about the
+    run from its start.
     """
 
     cases: Sequence[Case]
@@ -41,151 +47,107 @@ class Request:
     results: Path
     job: Job
     resume: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its file and how many rows have each status."""
+    """A run that ended: its file, how many rows have each status, whether it was told to end."""
 
     path: Path
     statuses: dict[str, int]
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
         """1 where a row is wrong, error or crashed: those are faults, the others results."""
-        return int(any(self.statuses.get(status) for status in FAULTS))
+        return 130 if self.interrupted else int(any(map(self.statuses.get, FAULTS)))
 
 
 def run(request: Request) -> Outcome:
     """Measure every case once in each pass and write a row for each, whatever happens to it."""
-    started = datetime.now(UTC)
-    revision, dirty = commit()
-    name = f"{started:%Y%m%dT%H%M%S%fZ}-{(revision or 'unknown')[:8]}"
-    path = request.resume or request.results / f"{name}.jsonl"
-    done = finished(path) if request.resume else {}
-    begun, statuses = time.monotonic(), dict(Counter(done.values()))
-    with (
-        ResultFile(path) as file,
-        tempfile.TemporaryDirectory(prefix="references-") as references,
-        Progress(len(request.cases) * request.passes - len(done)) as progress,
-    ):
-        if request.resume:
-            file.write({"kind": "resume", "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"})
-        else:
-            file.write(_header(request, name, started, revision, dirty))
-        asked = replace(request, job=replace(request.job, references=Path(references)))
-        try:
-            for number in range(request.passes):
-                left = [c for c in _shuffled(request.cases, number) if (c.id, number) not in done]
-                _pass(asked, number, left, file, progress, statuses)
-        finally:
-            file.write(
-                {
-                    "kind": "end",
-                    "ended": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                    "rows": sum(statuses.values()),
-                    "wall_s": time.monotonic() - begun,
-                }
-            )
-    return Outcome(path, statuses)
+    begun = time.monotonic()
+    line = run_line(request)
+    path = request.resume or request.results / f"{line['run']}.jsonl"
+    with stop_signals() as stop, scratch() as folder, ResultFile(path, request.resume) as file:
+        held = _opened(file, line, request)
+        with Progress(len(request.cases) * request.passes, done=held.done.values()) as progress:
+            ledger = Ledger(file, progress, held, request.job.limit_s)
+            asked = replace(request, job=replace(request.job, scratch=folder))
+            end = _ended(asked, ledger, stop)
+        statuses = dict(ledger.statuses)
+        file.write(
+            {
+                "kind": "end",
+                "ended": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "rows": sum(statuses.values()),
+                "wall_s": time.monotonic() - begun,
+                **end,
+            }
+        )
+    if "error" in end:
+        raise RunnerError(end["error"])
+    return Outcome(path, statuses, bool(end))
 
 
-def _header(
-    request: Request, name: str, started: datetime, revision: str | None, dirty: bool
-) -> Row:
-    job = request.job
-    return header(
-        run=name,
-        started=f"{started:%Y-%m-%dT%H:%M:%SZ}",
-        command=["python", "-m", "bench", *sys.argv[1:]],
-        commit=revision,
-        dirty=dirty,
-        environment=environment(request.device, job.threads, list(job.pinned)),
-        seeds={"data": SEED, "order": SEED},
-        grid=request.grid,
-        passes=request.passes,
-        strategies=_strategies({case.operator for case in request.cases}),
-        workloads=_workloads({case.workload for case in request.cases}),
-        limits={},
-        contract=CONTRACT,
-    )
+def _opened(file: ResultFile, line: Row, request: Request) -> Past:
+    """Begin the file, or go on with it; what it holds."""
+    if request.resume is None:
+        file.write(line)
+        return Past()
+    held = past(file.path)
+    differing = [*request.warnings, *check(file.path, held.header, line)]
+    cut(file.path)
+    again = {"kind": "resume", "started": line["started"], "command": line["command"]}
+    file.write({**again, "pinned": line["environment"]["pinned"], "warnings": differing})
+    for text in differing:
+        print(f"bench: {text}", file=sys.stderr)
+    return held
 
 
-def _strategies(operators: Iterable) -> dict[str, Row]:
-    return {
-        f"{s.operator}/{s.name}": {
-            "operator": str(s.operator),
-            "name": s.name,
-            "mode": s.mode,
-            "sweep": s.sweep,
-            "exact": s.exact,
-            "summary": s.summary,
-            "needs": sorted(s.needs),
-        }
-        for operator in sorted(operators)
-        for s in strategies_for(operator)
-    }
+def _ended(request: Request, ledger: Ledger, stop: Stop) -> Row:
+    """Measure; what the end line says of an end before the last case."""
+    try:
+        for number in range(request.passes):
+            _pass(request, number, ledger, stop)
+    except Interrupted:
+        return {"interrupted": True}
+    except (RunnerError, ResultsError, UnendingWorker) as error:
+        return {"interrupted": True, "error": str(error)}
+    return {}
 
 
-def _workloads(names: Iterable[str]) -> dict[str, Row]:
-    found = {name: find_workload(name) for name in sorted(names)}
-    return {name: {"text": w.text, "version": w.version} for name, w in found.items()}
-
-
-def _pass(
-    request: Request,
-    number: int,
-    cases: Sequence[Case],
-    file: ResultFile,
-    progress: Progress,
-    statuses: dict[str, int],
-) -> None:
-    """Every case once, in this order; a worker that ends is followed by another."""
-    left = {case.id: case for case in cases}
-    while left:
-        before, death, current = len(left), None, None
-        for message in messages(request.job, number, list(left.values())):
-            if isinstance(message, Death):
-                death = message
-            elif message["kind"] == "started":
-                current = left[message["id"]]
-                file.write(message)
-            elif current is not None:
-                _finish(message, current, left, file, progress, statuses)
-                current = None
-        assert death is not None
-        if current is not None:
-            row = _row_of_the_dead(current, death, number, request)
-            _finish(row, current, left, file, progress, statuses)
-        elif len(left) == before:
+def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
+    """Every case once, in this pass's order; a worker that ends is followed by another."""
+    cases, barren = _shuffled(request.cases, number), 0
+    while left := ledger.settle(cases, number):
+        death = _worker(request.job, number, left, ledger, stop)
+        barren = 0 if death.begun else barren + 1
+        if barren == BARREN or (barren and not death.by_system):
             raise RunnerError(f"a worker ended before its first case: {death.reason}")
+
+
+def _worker(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: Stop) -> Death:
+    """What one worker measures; how it ended."""
+    known = {case.id: case for case in cases}
+    current = cases[0]
+    for message in messages(job, number, cases, stop):
+        if isinstance(message, Death):
+            if message.case is not None:
+                ledger.lost(current, number, message)
+            return message
+        if message["kind"] == "started":
+            current = known[message["id"]]
+            ledger.started(current, message)
+        else:
+            ledger.row(current, message)
+    raise AssertionError("a worker that ends says so")
 
 
 def _shuffled(cases: Sequence[Case], number: int) -> list[Case]:
     order = list(cases)
     random.Random(f"{SEED}/{number}").shuffle(order)
     return order
-
-
-def _finish(
-    row: Row,
-    case: Case,
-    left: dict[str, Case],
-    file: ResultFile,
-    progress: Progress,
-    statuses: dict[str, int],
-) -> None:
-    file.write(row)
-    left.pop(case.id)
-    statuses[row["status"]] = statuses.get(row["status"], 0) + 1
-    progress.advance(case.id, row["status"])
-
-
-def _row_of_the_dead(case: Case, death: Death, number: int, request: Request) -> Row:
-    status = "timeout" if death.timed_out else "crashed"
-    limit = f"longer than {request.job.limit_s:g} s"
-    reason = limit if death.timed_out else f"the process was lost: {death.reason}"
-    return {"kind": "row", **case.axes, "pass": number, "status": status, "reason": reason}
 
 
 __all__ = ["STRATEGIES", "Job", "Outcome", "Request", "RunnerError", "run"]

@@ -1,25 +1,27 @@
-"""One worker process: started over a list of cases, watched through its pipe."""
+"""One worker process: started over a list of cases, watched through its pipes."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .case import Case
 from .environment import ROOT
-from .record import Row
+from .interrupt import Stop
+from .last_words import Tail
+from .record import ResultsError, Row
+from .watch import Death, Limits, Watch, end
 
 HERE = Path(__file__).parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# How long a worker may take to import torch and the strategies.
+START_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Job:
     """What every worker of a run is told.
 
     tests: the file of this package that it runs over the cases. after_wrong: whether a worker may
-    go on after a wrong answer ("go-on") or is replaced ("stop").
+    go on after a wrong answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map
+    beyond torch. scratch: the run's own folder.
     """
 
-    references: Path
     strategies: tuple[str, ...]
     workloads: tuple[str, ...]
     threads: int
@@ -38,23 +40,9 @@ class Job:
     limit_s: float
     tests: str = "test_time.py"
     after_wrong: str = "stop"
-
-
-@dataclass(frozen=True)
-class Death:
-    """How a worker ended: its exit code (negative: the signal), what it said last, and whether
-    it was killed for taking longer than the limit."""
-
-    code: int
-    said: str
-    timed_out: bool
-
-    @property
-    def reason(self) -> str:
-        """The end in words."""
-        if self.code < 0:
-            return f"killed by {signal.Signals(-self.code).name}"
-        return f"exited with code {self.code}: {self.said}"
+    memory_bytes: int | None = None
+    start_s: float = START_S
+    scratch: Path = Path()
 
 
 def environment_for(job: Job) -> dict[str, str]:
@@ -67,74 +55,66 @@ def environment_for(job: Job) -> dict[str, str]:
         **{name: str(job.threads) for name in THREADS},
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": "0",
+        # Last words in a buffer die with the process.
+        "PYTHONUNBUFFERED": "1",
     }
 
 
 def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
-    """The worker as a command: pytest with the plugin over one file of cases."""
+    """The worker as a command: the guard, then pytest with the plugin over one file of cases."""
     files = [f"--strategies={path}" for path in job.strategies]
     files += [f"--workload={spec}" for spec in job.workloads]
+    files += [f"--memory-bytes={job.memory_bytes}"] if job.memory_bytes else []
+    cores = ",".join(map(str, job.pinned))
     return [
-        *(sys.executable, "-m", "pytest", str(HERE / job.tests), "-q", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "bench.guard", str(os.getpid()), cores),
+        *(str(HERE / job.tests), "-q", "-p", "no:cacheprovider", "-s"),
         *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
         *(f"--cases={cases}", f"--rows-fd={fd}", f"--pass={number}"),
-        *(f"--references={job.references}", f"--after-wrong={job.after_wrong}", *files),
+        *(f"--references={job.scratch / 'references'}", f"--after-wrong={job.after_wrong}"),
+        *files,
     ]
 
 
-def messages(job: Job, number: int, cases: Sequence[Case]) -> Iterator[Row | Death]:
-    """What a worker over these cases sends, line by line, and at last how it ended."""
-    with tempfile.TemporaryDirectory(prefix="worker-") as folder:
-        listed = Path(folder, "cases.json")
+def messages(job: Job, number: int, cases: Sequence[Case], stop: Stop) -> Iterator[Row | Death]:
+    """What a worker over these cases sends, line by line, and at last how it ended.
+
+    A `row` always follows the `started` of its case. Raises `Interrupted` where the run is to stop.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="worker-", dir=job.scratch))
+        listed = folder / "cases.json"
         listed.write_text(json.dumps([case.axes for case in cases]))
-        output = Path(folder, "output")
-        reader, writer = os.pipe()
-        with output.open("wb") as sink:
-            process = subprocess.Popen(
-                command(job, number, listed, writer),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writer],
-                env=environment_for(job),
-                cwd=folder,
-            )
-        os.close(writer)
-        _pin(process.pid, job.pinned)
-        try:
-            timed_out = yield from _lines(reader, job.limit_s)
-            if timed_out:
-                process.kill()
-            yield Death(process.wait(), _last_words(output), timed_out)
-        finally:
-            os.close(reader)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        process, rows, output = _start(job, number, listed)
+    except OSError as error:
+        raise ResultsError(f"cannot start a worker: {error}") from error
+    limits, known = Limits(job.start_s, job.limit_s), {case.id for case in cases}
+    watch = Watch(process, rows, Tail(output), limits, stop, known)
+    try:
+        yield from watch.messages()
+    finally:
+        # Also where nobody listens any more: an interrupted run, a full disk.
+        end(process)
+        os.close(rows)
+        os.close(output)
 
 
-def _pin(pid: int, cores: tuple[int, ...]) -> None:
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(pid, cores)
-
-
-def _lines(reader: int, limit_s: float) -> Generator[Row, None, bool]:
-    """Whole lines as they come; returns True where none came for longer than the limit."""
-    pending = b""
-    deadline = time.monotonic() + limit_s
-    while True:
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            return True
-        received = os.read(reader, 1 << 16)
-        if not received:
-            return False
-        *lines, pending = (pending + received).split(b"\n")
-        for line in lines:
-            deadline = time.monotonic() + limit_s
-            yield json.loads(line)
-
-
-def _last_words(output: Path) -> str:
-    lines = output.read_text(errors="replace").strip().splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+def _start(job: Job, number: int, listed: Path) -> tuple[subprocess.Popen[bytes], int, int]:
+    rows, rows_end = os.pipe()
+    output, output_end = os.pipe()
+    try:
+        # A session of its own: Ctrl-C is the runner's to hear, and its children end with it.
+        process = subprocess.Popen(
+            command(job, number, listed, rows_end),
+            stdin=subprocess.DEVNULL,
+            stdout=output_end,
+            stderr=output_end,
+            pass_fds=[rows_end],
+            env=environment_for(job),
+            cwd=listed.parent,
+            start_new_session=True,
+        )
+    finally:
+        os.close(rows_end)
+        os.close(output_end)
+    return process, rows, output
