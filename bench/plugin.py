@@ -28,6 +28,8 @@ from .workloads import load_workload
 
 # After these a worker ends; after a wrong answer too, unless it is told to go on.
 FAILED = ("error", "oom")
+# A row that is not ok has none.
+TIMES = ("wall_s", "cpu_s", "train_s")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -177,6 +179,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     row = _row(item, case)
     if row is not None and (changed := changed_since(before)):
         row["status"], row["reason"] = "error", f"changed global {changed}"
+        for name in TIMES:
+            row.pop(name, None)
     if row is not None and (nextitem is None or _case(nextitem) != case):
         sender.row(row)
         if sender.worker and _ends(row, item.config.option.after_wrong):

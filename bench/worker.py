@@ -55,6 +55,8 @@ def environment_for(job: Job) -> dict[str, str]:
         **{name: str(job.threads) for name in THREADS},
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": "0",
+        # Of the plugins that happen to be installed, some take a second to import.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # Last words in a buffer die with the process.
         "PYTHONUNBUFFERED": "1",
     }
@@ -68,7 +70,8 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
     cores = ",".join(map(str, job.pinned))
     return [
         *(sys.executable, "-m", "bench.guard", str(os.getpid()), cores),
-        *(str(HERE / job.tests), "-q", "-p", "no:cacheprovider", "-s"),
+        *(str(HERE / job.tests), "-q", "-p", "pytest_benchmark.plugin", "-s"),
+        *("-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
         *(f"--cases={cases}", f"--rows-fd={fd}", f"--pass={number}"),
         *(f"--references={job.scratch / 'references'}", f"--after-wrong={job.after_wrong}"),

@@ -1,0 +1,197 @@
+"""A run survives what its cases do, and whatever is killed; nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from torture import started, written
+
+from reports.load import load
+
+pytestmark = pytest.mark.xdist_group("torture")
+
+Lines = list[dict[str, Any]]
+
+
+def read(path: Path) -> Lines:
+    """The whole lines of a file that may be in the writing."""
+    text = path.read_bytes()
+    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+
+
+@dataclass(frozen=True)
+class Tortured:
+    said: str
+    code: int
+    lines: Lines
+
+    def row(self, strategy: str) -> dict[str, Any]:
+        (row,) = [r for r in self.lines if r["kind"] == "row" and r["strategy"] == f"my-{strategy}"]
+        return row
+
+
+@pytest.fixture(scope="module")
+def tortured(tmp_path_factory: pytest.TempPathFactory) -> Tortured:
+    """Everything in one run, shuffled as ever."""
+    folder = tmp_path_factory.mktemp("torture")
+    process = started(folder, *written(folder), "--passes", "1", "--only", "jacobian/my-")
+    out, said = process.communicate(timeout=900)
+    return Tortured(said, process.returncode, read(Path(out.strip())))
+
+
+ORDINARY = [*(f"fine-{k}" for k in range(4)), "fine-shouts"]
+BAD = {
+    "bad-segfault": ("crashed", "the process was lost: killed by SIGSEGV: Segmentation fault in "),
+    "bad-exits": ("crashed", "the process was lost: exited with code 7: goodbye"),
+    "bad-loops": ("timeout", "longer than 8 s"),
+    "bad-stuck": ("timeout", "longer than 8 s"),
+    "bad-allocates": ("oom", "can't allocate memory: you tried to allocate 536870912000 bytes"),
+    "bad-creeps": ("oom", "can't allocate memory"),
+    "bad-raises": ("error", "ArithmeticError: mine is broken"),
+    "bad-wrong": ("wrong", "relative error 1.0e-02 against the reference"),
+    "bad-nan": ("wrong", "not finite"),
+    "bad-level": ("error", "changed global forward-AD level"),
+    "bad-threads": ("error", "changed global threads"),
+    "bad-random": ("error", "changed global RNG"),
+    "bad-dtype": ("error", "changed global default dtype"),
+    "bad-babbles": ("crashed", "it wrote into the runner's pipe"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_ends_badly_has_its_status(tortured: Tortured, name: str) -> None:
+    row, (status, said) = tortured.row(name), BAD[name]
+    assert row["status"] == status, row["reason"]
+    assert said in row["reason"]
+    assert not row.get("wall_s")
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_cases_are_unharmed(tortured: Tortured, name: str) -> None:
+    row = tortured.row(name)
+    assert (row["status"], row["reason"]) == ("ok", "")
+    assert len(row["wall_s"]) >= 3
+
+
+def test_a_tortured_run_is_whole(tortured: Tortured) -> None:
+    kinds = Counter(line["kind"] for line in tortured.lines)
+    count = len(BAD) + len(ORDINARY)
+    assert kinds == {"run": 1, "started": count, "row": count, "end": 1}
+    assert tortured.code == 1
+    assert "oooo" not in tortured.said
+    assert tortured.lines[0]["memory_limit_bytes"] == 2 << 30
+
+
+class Killed:
+    """One result file, written by runners that are ended from outside, one after the other."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder, self._random = folder, random.Random(seed)
+        self._asked = [*written(folder), "--passes", "2", "--only", "jacobian/my-fine"]
+        self._runner = started(folder, *self._asked)
+
+    @property
+    def path(self) -> Path | None:
+        return next((self._folder / "results").glob("*.jsonl"), None)
+
+    def lines(self) -> Lines:
+        return read(self.path) if self.path else []
+
+    def after(self, how: str) -> None:
+        """End the runner or its worker a moment after some more lines; go on as its user would."""
+        self._wait(len(self.lines()) + self._random.randrange(8))
+        time.sleep(self._random.uniform(0, 2))
+        whole = self.lines()
+        getattr(self, how)()
+        assert self.lines()[: len(whole)] == whole
+
+    def runner(self) -> None:
+        workers = self._workers()
+        self._runner.kill()
+        self._runner.communicate()
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive, "a worker survived its runner"
+        self._again()
+
+    def worker(self) -> None:
+        for worker in self._workers():
+            worker.kill()
+
+    def interrupt(self) -> None:
+        """Twice, as people do."""
+        if self._runner.poll() is not None:
+            return
+        workers = self._workers()
+        self._runner.send_signal(signal.SIGINT)
+        self._runner.send_signal(signal.SIGINT)
+        _, said = self._runner.communicate(timeout=60)
+        assert self._runner.returncode == 130
+        assert not psutil.wait_procs(workers, timeout=10)[1]
+        if self.lines():
+            assert self.lines()[-1]["interrupted"]
+            assert "did not end" in load(self.path).warnings[0]
+            told = said.rpartition("go on with: ")[2].strip()
+            assert shlex.split(told)[4:] == [*self._asked, "--resume", str(self.path)]
+        self._again()
+
+    def done(self) -> Lines:
+        out, said = self._runner.communicate(timeout=300)
+        assert self._runner.returncode == 0, said
+        assert out.strip() == str(self.path)
+        return self.lines()
+
+    def _workers(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self._runner.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def _wait(self, count: int) -> None:
+        while len(self.lines()) < count and self._runner.poll() is None:
+            time.sleep(0.02)
+
+    def _again(self) -> None:
+        # A runner that was killed before its first line left nothing to go on with.
+        known = ["--resume", str(self.path)] if self.lines() else []
+        if self.path and not known:
+            self.path.unlink()
+        self._runner = started(self._folder, *self._asked, *known)
+
+
+EXPECTED = {(f"my-{name}", number) for name in ORDINARY for number in (0, 1)}
+
+
+def endings(seed: int) -> list[str]:
+    """Runners and workers, in some order; for the first seed also a user who wants to stop."""
+    found = ["runner", "worker", random.Random(seed).choice(["runner", "worker"])]
+    random.Random(seed).shuffle(found)
+    return [*found, "interrupt"] if not seed else found
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 7))]
+)
+def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
+    killed = Killed(tmp_path, seed)
+    for how in endings(seed):
+        killed.after(how)
+    lines = killed.done()
+    rows = [line for line in lines if line["kind"] == "row"]
+    assert Counter((r["strategy"], r["pass"]) for r in rows) == dict.fromkeys(EXPECTED, 1)
+    begun = Counter((line["id"], line["pass"]) for line in lines if line["kind"] == "started")
+    ids = load(killed.path).rows["id"]
+    # One that was killed twice is called crashed, by the rule; no other is.
+    twice = [r["status"] for r, i in zip(rows, ids, strict=True) if begun[i, r["pass"]] > 1]
+    assert {r["status"] for r in rows} <= {"ok", *twice}
+    assert load(killed.path).warnings == ()
+    assert not list(tmp_path.glob("input-derivatives-*/run-*"))
