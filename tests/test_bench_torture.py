@@ -112,6 +112,7 @@ class Killed:
         self._wait(len(self.lines()) + self._random.randrange(8))
         time.sleep(self._random.uniform(0, 2))
         whole = self.lines()
+        print(f"{how} after {len(whole)} lines, {'ended' if self._ended() else 'running'}")
         getattr(self, how)()
         assert self.lines()[: len(whole)] == whole
 
@@ -124,12 +125,14 @@ class Killed:
         self._again()
 
     def worker(self) -> None:
-        for worker in self._workers():
+        while not (workers := self._workers()) and not self._ended():
+            time.sleep(0.02)
+        for worker in workers:
             worker.kill()
 
     def interrupt(self) -> None:
         """Twice, as people do."""
-        if self._runner.poll() is not None:
+        if self._ended():
             return
         workers = self._workers()
         self._runner.send_signal(signal.SIGINT)
@@ -156,8 +159,11 @@ class Killed:
         except psutil.NoSuchProcess:
             return []
 
+    def _ended(self) -> bool:
+        return self._runner.poll() is not None
+
     def _wait(self, count: int) -> None:
-        while len(self.lines()) < count and self._runner.poll() is None:
+        while len(self.lines()) < count and not self._ended():
             time.sleep(0.02)
 
     def _again(self) -> None:
