@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import platform
+import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
@@ -67,19 +71,40 @@ def _output(command: list[str]) -> str | None:
     return done.stdout.strip()
 
 
+# The global state that no case may change, by name.
+LOOKS: dict[str, Callable[[], Any]] = {
+    "forward-AD level": lambda: torch.autograd.forward_ad._current_level,
+    "transform level": torch._C._functorch.maybe_current_level,
+    "dispatch modes": torch._C._len_torch_dispatch_stack,
+    "default dtype": torch.get_default_dtype,
+    "default device": torch.get_default_device,
+    "threads": torch.get_num_threads,
+    "grad mode": torch.is_grad_enabled,
+    "inference mode": torch.is_inference_mode_enabled,
+    "autocast": lambda: torch.is_autocast_enabled("cpu"),
+    "anomaly mode": torch.is_anomaly_enabled,
+    "matmul precision": torch.get_float32_matmul_precision,
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "RNG": lambda: torch.get_rng_state().numpy().tobytes(),
+    "Python's RNG": random.getstate,
+    "NumPy's RNG": lambda: pickle.dumps(np.random.get_state()),  # noqa: NPY002, the global one
+}
+
+
 def surroundings() -> dict[str, Any]:
-    """The global state that no case may change, by name."""
-    return {
-        "forward-AD level": torch.autograd.forward_ad._current_level,
-        "transform level": torch._C._functorch.maybe_current_level(),
-        "default dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "grad mode": torch.is_grad_enabled(),
-        "RNG": torch.get_rng_state().numpy().tobytes(),
-    }
+    """What every look at global state sees."""
+    return {name: _seen(look) for name, look in LOOKS.items()}
 
 
 def changed_since(before: dict[str, Any]) -> str:
     """The names of what is no longer as it was, or an empty text."""
     now = surroundings()
     return ", ".join(name for name, value in before.items() if now[name] != value)
+
+
+def _seen(look: Callable[[], Any]) -> Any:
+    try:
+        return look()
+    except Exception as error:
+        # In a mode or a transform that was left behind even looking may fail.
+        return f"cannot be read: {error}"
