@@ -125,7 +125,7 @@ def ran(own: Path) -> Ran:
     done = command(
         *("bench", "run", "--workload", f"{own}/net.py:my_saliency", "--passes", "1"),
         *("--strategies", f"{own}/ways.py", "--only", "jacobian/mine-"),
-        *("--limit", "15", "--results", f"{own}/results"),
+        *("--limit", "8", "--results", f"{own}/results"),
         PYTHONPATH=f"{own}/site",
         NO_COLOR="1",
     )
@@ -140,7 +140,7 @@ EXPECTED = {
     "mine-zeros": ("wrong", "relative error 1.0e+00 against the reference, above 1e-04"),
     "mine-raises": ("error", "ArithmeticError: mine is broken"),
     "mine-dies": ("crashed", "the process was lost: exited with code 7"),
-    "mine-hangs": ("timeout", "longer than 15 s"),
+    "mine-hangs": ("timeout", "longer than 8 s"),
 }
 
 
