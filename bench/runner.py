@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,16 +132,18 @@ def _worker(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: 
     """What one worker measures; how it ended."""
     known = {case.id: case for case in cases}
     current = cases[0]
-    for message in messages(job, number, cases, stop):
-        if isinstance(message, Death):
-            if message.case is not None:
-                ledger.lost(current, number, message)
-            return message
-        if message["kind"] == "started":
-            current = known[message["id"]]
-            ledger.started(current, message)
-        else:
-            ledger.row(current, message)
+    # Closed, and the worker with it, also where the disk is full.
+    with closing(messages(job, number, cases, stop)) as sent:
+        for message in sent:
+            if isinstance(message, Death):
+                if message.case is not None:
+                    ledger.lost(current, number, message)
+                return message
+            if message["kind"] == "started":
+                current = known[message["id"]]
+                ledger.started(current, message)
+            else:
+                ledger.row(current, message)
     raise AssertionError("a worker that ends says so")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .record import ResultsError
+
 
 def user_folder() -> Path:
     """The folder in which the runs of this user see each other."""
@@ -35,16 +37,23 @@ def lock(path: Path, flags: int = os.O_RDONLY) -> int | None:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder of this run alone, removed at its end; those of killed runs go too."""
-    with _alone():
-        _sweep()
-        path = Path(tempfile.mkdtemp(prefix="run-", dir=user_folder()))
-        held = lock(path)
+    try:
+        path, held = _made()
+    except OSError as error:
+        raise ResultsError(f"cannot make a temporary folder: {error}; try TMPDIR=…") from error
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
         if held is not None:
             os.close(held)
+
+
+def _made() -> tuple[Path, int | None]:
+    with _alone():
+        _sweep()
+        path = Path(tempfile.mkdtemp(prefix="run-", dir=user_folder()))
+        return path, lock(path)
 
 
 # Between making a folder and locking it, another run would take it for one of a dead run.

@@ -93,6 +93,12 @@ def test_a_run_has_a_folder_of_its_own_and_removes_those_of_the_dead() -> None:
     assert list(user_folder().glob("run-*")) == []
 
 
+def test_where_no_folder_can_be_made_it_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / f"input-derivatives-{os.getuid()}").write_text("in the way")
+    with pytest.raises(ResultsError, match="cannot make a temporary folder: "), scratch():
+        pass
+
+
 # Memory
 
 

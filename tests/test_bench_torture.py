@@ -109,7 +109,9 @@ class Killed:
 
     def after(self, how: str) -> None:
         """End the runner or its worker a moment after some more lines; go on as its user would."""
-        self._wait(len(self.lines()) + self._random.randrange(8))
+        # Before its first line a runner is not yet one that could be interrupted cleanly.
+        least = how == "interrupt"
+        self._wait(len(self.lines()) + self._random.randrange(least, 8))
         time.sleep(self._random.uniform(0, 2))
         whole = self.lines()
         print(f"{how} after {len(whole)} lines, {'ended' if self._ended() else 'running'}")
