@@ -22,6 +22,8 @@ LEAVE_S = 10.0
 # How often it is asked whether it still lives: a child of its own may hold its pipes open.
 POLL_S = 1.0
 LONGEST_LINE = 1 << 24
+# What every row says.
+ROW = {"status", "reason", "pass"}
 
 # What the runner waits for, in the order in which a worker comes to it.
 Phase = Literal["start", "case", "end"]
@@ -153,7 +155,7 @@ class Watch:
             return None
         if kind == "started" and self._case is None and message.get("id") in self._known:
             self._case, self._begun = message["id"], self._begun + 1
-        elif kind == "row" and self._case is not None:
+        elif kind == "row" and self._case is not None and message.keys() >= ROW:
             self._case = None
         elif kind != "leaving":
             return None
