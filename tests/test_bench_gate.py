@@ -251,6 +251,17 @@ def test_a_closed_form_that_f_contradicts_is_refused(form: str) -> None:
     assert checked.reason == "vacuous: the reference is a closed form that f contradicts"
 
 
+def test_a_reference_too_poor_to_tell_is_refused() -> None:
+    made = sized(Operator.JACOBIAN, "float64", [1] * B)
+    trusted = reference(Operator.JACOBIAN, made.problem)
+    for error, status in ((1e-4, "ok"), (0.01, "unsupported"), (0.5, "unsupported")):
+        checked = judge(made, trusted.value, replace(trusted, bound=error))
+        assert checked.status == status
+    poor = judge(made, trusted.value, replace(trusted, bound=0.01))
+    assert poor.reason == "vacuous: the reference is known to 1e-02 of itself only, by complex step"
+    assert poor.error == {}
+
+
 OWN = '''
 import torch
 from bench.problem import Problem

@@ -118,6 +118,9 @@ GATED = {
     "nan": (lambda J: J.index_fill(0, torch.tensor([0]), float("nan")), "not finite"),
     "row-dropped": (lambda J: J[:-1], r"shape \(3, 3, 3\), not \(4, 3, 3\)"),
     "rounded": (lambda J: J.float().double(), r"relative error \d\.\de-08"),
+    "sparse": (lambda J: J.to_sparse(), "layout torch.sparse_coo, not torch.strided"),
+    "elsewhere": (lambda J: J.to("meta"), "torch.float64 on meta, not torch.float64 on cpu"),
+    "infinite": (lambda J: J / 0, "not finite"),
     "float32": (lambda J: J.float(), "torch.float32 on cpu, not torch.float64"),
 }
 
