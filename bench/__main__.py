@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check`."""
+"""`python -m bench run | list | check | coverage`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,22 @@ def parser() -> argparse.ArgumentParser:
         _selection(command)
         if name == "run":
             _running(command)
+    text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
+    _coverage(commands.add_parser("coverage", help=text, description=text))
     return top
+
+
+def _coverage(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--only", action="append", default=[], metavar="PART")
+    command.add_argument("--strategies", action="append", default=[], metavar="FILE.py")
+    command.add_argument("--results", default="results", metavar="FOLDER")
+    command.add_argument("--resume", metavar="FILE", help="go on with a coverage file")
+    command.add_argument(
+        "--write", action="store_true", help="write strategies/unsafe_ops.json from this run"
+    )
+    command.add_argument(
+        "--limit", type=float, default=60.0, metavar="SECONDS", help="for one cell"
+    )
 
 
 def _selection(command: argparse.ArgumentParser) -> None:

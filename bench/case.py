@@ -11,7 +11,17 @@ import torch
 from torch import Tensor
 
 from reports.schema import case_id
-from strategies import Operator, Options, Plan, Refusal, attempt, find, inspect
+from strategies import (
+    Operator,
+    Options,
+    Plan,
+    Refusal,
+    Setting,
+    Strategy,
+    attempt,
+    find,
+    inspect,
+)
 
 from .problem import Problem, direction
 from .workloads import find_workload
@@ -97,8 +107,8 @@ class Subject:
         directed = () if self.v is None else (self.v,)
         return (self.problem.x, *directed, *self.problem.args)
 
-    def prepare(self) -> Plan | Refusal:
-        """The plan of the case's strategy, or its refusal."""
+    def setting(self) -> Setting:
+        """The request that the case makes of its strategy."""
         case = self.case
         options = Options(
             create_graph=case.create_graph,
@@ -106,8 +116,15 @@ class Subject:
             layout=case.layout,  # type: ignore[arg-type]
             execution=case.execution,
         )
-        setting = inspect(case.operator, self.problem.f, self.inputs, options)
-        return attempt(setting, find(case.operator, case.strategy))
+        return inspect(case.operator, self.problem.f, self.inputs, options)
+
+    def strategy(self) -> Strategy:
+        """The case's strategy."""
+        return find(self.case.operator, self.case.strategy)
+
+    def prepare(self) -> Plan | Refusal:
+        """The plan of the case's strategy, or its refusal."""
+        return attempt(self.setting(), self.strategy())
 
 
 def subject(case: Case) -> Subject:

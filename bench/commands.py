@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -20,12 +21,13 @@ from strategies import (
     load_strategies,
 )
 
+from . import coverage
 from .case import Case, subject
 from .check import check
 from .environment import core_to_pin
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .progress import Progress
-from .record import ResultsError, Row, recording
+from .record import ResultsError, Row, lines, recording
 from .runner import Job, Request, RunnerError, run
 from .workloads import UnknownWorkload, WorkloadError, load_workload
 
@@ -145,8 +147,44 @@ def _checked(case: Case, references: Path) -> Row:
     return row
 
 
+def coverage_command(given: argparse.Namespace) -> int:
+    """Fill the matrix, print what is wrong, write the table where asked; 1 where it lacks one."""
+    load_installed()
+    for path in given.strategies:
+        load_strategies(path)
+    job = Job(
+        references=Path(),
+        strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
+        workloads=(),
+        threads=1,
+        pinned=(),
+        limit_s=given.limit,
+        tests="coverage_cells.py",
+        after_wrong="go-on",
+    )
+    asked = coverage.cells(given.only)
+    if not asked:
+        raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
+    resume = Path(given.resume) if given.resume else None
+    outcome = run(Request(asked, "coverage", 1, "cpu", Path(given.results), job, resume))
+    rows = [line for line in lines(outcome.path) if line["kind"] == "row"]
+    found = coverage.findings(rows)
+    if given.write:
+        coverage.write(found)
+    missing = coverage.new_errors(found)
+    counts = Counter(row["status"] for row in rows)
+    print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), file=sys.stderr)
+    for op, names in sorted(found.wrong.items()):
+        print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
+    for text in missing:
+        print(f"WRONG and not in the table: {text}", file=sys.stderr)
+    print(outcome.path)
+    return int(bool(missing))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "list": list_command,
     "check": check_command,
+    "coverage": coverage_command,
 }

@@ -72,3 +72,21 @@ def core_to_pin() -> list[int]:
     if not hasattr(os, "sched_getaffinity"):
         return []
     return [max(os.sched_getaffinity(0))]
+
+
+def surroundings() -> dict[str, Any]:
+    """The global state that no case may change, by name."""
+    return {
+        "forward-AD level": torch.autograd.forward_ad._current_level,
+        "transform level": torch._C._functorch.maybe_current_level(),
+        "default dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "grad mode": torch.is_grad_enabled(),
+        "RNG": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+def changed_since(before: dict[str, Any]) -> str:
+    """The names of what is no longer as it was, or an empty text."""
+    now = surroundings()
+    return ", ".join(name for name, value in before.items() if now[name] != value)

@@ -63,6 +63,7 @@ def _default() -> Iterator[Block]:
     yield from _seeds()
     yield from _first_order()
     yield from _second_order()
+    yield from _adbench()
     yield from _ways_of_running()
 
 
@@ -98,6 +99,25 @@ def _second_order() -> Iterator[Block]:
     yield Block("attention", [HVP, DIAGONAL], B=2)
 
 
+def _adbench() -> Iterator[Block]:
+    yield Block("hand-simple", [JACOBIAN], B=1, params={"correspondences": 8})
+    yield Block("hand-complicated", [JACOBIAN], B=1, params={"correspondences": 4})
+    bundle = {"cameras": 2, "points": 3, "observations": 6}
+    yield Block("bundle-adjustment", [JACOBIAN], B=1, params=bundle)
+    mixture = {"d": 2, "components": 3, "points": 50}
+    yield Block("gaussian-mixture", [GRADIENT, HVP], B=1, params=mixture)
+
+
+def _large_adbench() -> Iterator[Block]:
+    hand = Block("hand-simple", [JACOBIAN], B=1, params={"vertices": 544})
+    yield from _sizes(hand, "correspondences", (100, 1000))
+    yield from _sizes(replace(hand, workload="hand-complicated"), "correspondences", (20, 100))
+    bundle = Block("bundle-adjustment", [JACOBIAN], B=1, params={"cameras": 4, "points": 40})
+    yield from _sizes(bundle, "observations", (40, 160))
+    mixture = Block("gaussian-mixture", [GRADIENT, HVP], B=1, params={"d": 5, "points": 200})
+    yield from _sizes(mixture, "components", (5, 20))
+
+
 def _ways_of_running() -> Iterator[Block]:
     square = Block("mlp-square", [JACOBIAN], B=16, params={"n": 16})
     scalar = Block("mlp-scalar", [HVP, HESSIAN, LAPLACIAN], B=16, params={"n": 8})
@@ -125,6 +145,7 @@ def _full() -> Iterator[Block]:
     yield Block("cnn", [JACOBIAN], B=4, params={"size": 32})
     yield from _sizes(Block("paper-net", [LAPLACIAN, HESSIAN]), "B", (1, 16, 128))
     yield from _sizes(Block("mlp-scalar", [LAPLACIAN], B=16), "n", (64, 128, 256))
+    yield from _large_adbench()
 
 
 GRIDS = {"smoke": _smoke, "default": _default, "full": _full}

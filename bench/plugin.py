@@ -22,12 +22,14 @@ import pytest
 from strategies import load_installed, load_strategies
 
 from .case import Case, case_from_axes
+from .environment import changed_since, surroundings
 from .grid import blocks, cases, user_blocks
 from .measure import freeze_imports
 from .record import Row, shortened
 from .workloads import load_workload
 
-FAILED = ("wrong", "error", "oom")
+# After these a worker ends; after a wrong answer too, unless it is told to go on.
+FAILED = ("error", "oom")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cases", metavar="FILE", help="the cases of this pass, a JSON list of axes")
     group.addoption("--rows-fd", type=int, metavar="N", help="the pipe that takes the rows")
     group.addoption("--pass", type=int, default=0, dest="bench_pass", help="the pass's number")
+    group.addoption("--after-wrong", choices=["stop", "go-on"], default="stop")
     group.addoption("--references", metavar="FOLDER", help="where references are kept for a run")
 
 
@@ -69,10 +72,13 @@ class Sender:
         self._pipe = os.fdopen(fd, "w", encoding="utf-8") if fd is not None else None
         self._pass = number
         self._order = 0
+        self._announced: Case | None = None
 
     def started(self, case: Case) -> None:
-        """Announce a case, so that a death in it is laid at its door."""
-        self._send({"kind": "started", "id": case.id})
+        """Announce a case once, so that a death in it is laid at its door."""
+        if case != self._announced:
+            self._announced = case
+            self._send({"kind": "started", "id": case.id})
 
     def row(self, row: Row) -> None:
         """Send a case's row."""
@@ -157,16 +163,22 @@ def rows() -> dict[str, Row]:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
     """Announce the case before its first test; send its row after its last one."""
     case, sender = _case(item), item.config.stash[SENDER]
-    if case is not None and item.originalname == "test_time":  # type: ignore[attr-defined]
+    if case is not None:
         sender.started(case)
+    before = surroundings()
     result = yield
     row = item.stash.get(ROW, None)
-    last = nextitem is None or _case(nextitem) != case
-    if row is not None and last:
+    if row is not None and (changed := changed_since(before)):
+        row["status"], row["reason"] = "error", f"changed global {changed}"
+    if row is not None and (nextitem is None or _case(nextitem) != case):
         sender.row(row)
-        if sender.worker and row["status"] in FAILED:
+        if sender.worker and _ends(row, item.config.option.after_wrong):
             item.session.shouldstop = f"{row['status']}: {row['reason']}"
     return result
+
+
+def _ends(row: Row, after_wrong: str) -> bool:
+    return row["status"] in FAILED or (row["status"] == "wrong" and after_wrong == "stop")
 
 
 ROW = pytest.StashKey[Row]()

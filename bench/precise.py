@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
 Array = np.ndarray
@@ -34,14 +34,19 @@ class Precise(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        args, kwargs = _up((args, kwargs or {}), self.dtype)
+        # What is real stays real until it meets a complex number: operations that torch takes apart
+        # into real and imaginary parts would otherwise never see an end. A fresh tensor may be
+        # meant to be written into, so it can hold what x can.
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        dtype = self.dtype if not given or any(t.is_complex() for t in given) else torch.float64
+        args, kwargs = _up((args, kwargs or {}), dtype)
         kind = kwargs.get("dtype")
-        if isinstance(kind, torch.dtype) and _inexact(kind):
-            kwargs["dtype"] = self.dtype
-        run = self.rules.get(func, func)
+        if isinstance(kind, torch.dtype) and kind.is_floating_point:
+            kwargs["dtype"] = dtype
+        run = self.rules.get(func, func) if dtype.is_complex else func
         # A rule works on real parts too: nothing may cast them up again on their way.
         with torch._C.DisableTorchFunction():
-            return _up(run(*args, **kwargs), self.dtype)
+            return _up(run(*args, **kwargs), torch.float64 if given else self.dtype)
 
 
 class PreciseArguments(TorchFunctionMode):
@@ -62,7 +67,7 @@ class PreciseArguments(TorchFunctionMode):
 def _up(tree: Any, dtype: torch.dtype) -> Any:
     def one(value: Any) -> Any:
         if isinstance(value, Tensor) and _inexact(value.dtype) and value.dtype != dtype:
-            return value.to(dtype)
+            return value if value.is_complex() else value.to(dtype)
         return value
 
     return tree_map(one, tree)
@@ -148,6 +153,11 @@ COMPLEX: Mapping[Any, Callable[..., Any]] = {
     aten.gelu.default: _gelu,
     aten.softplus.default: _softplus,
     aten.native_layer_norm.default: _layer_norm,
+    # Which branch is taken is a matter of the real line.
+    aten.lt.Scalar: lambda x, bound: x.real < bound,
+    aten.le.Scalar: lambda x, bound: x.real <= bound,
+    aten.gt.Scalar: lambda x, bound: x.real > bound,
+    aten.ge.Scalar: lambda x, bound: x.real >= bound,
     aten.silu.default: lambda x: x / (1 + (-x).exp()),
     aten.avg_pool2d.default: _by_parts(aten.avg_pool2d.default),
     aten._adaptive_avg_pool2d.default: _by_parts(aten._adaptive_avg_pool2d.default),
@@ -164,7 +174,8 @@ class Evaluator:
     """`f` at many points at once: `[K, B, n] -> [K, B, m]` in numpy, real or complex.
 
     Points are stacked along the batch where f of a stacked batch is what it is of each; where it is
-    not (a batched closure, BatchNorm in train mode), f is called once a point.
+    not (a batched closure), f is called once a point. Where one row moves another (BatchNorm in
+    train mode) each row is moved alone: the derivatives are those of row b by row b.
     """
 
     ROWS = 2048
@@ -173,8 +184,16 @@ class Evaluator:
         self._f, self._x, self._args = f, x.detach(), args
         self.B, self.n = len(x), x[0].numel()
         self.at = x.detach().cpu().double().reshape(self.B, self.n).numpy()
-        self.stacks = False
-        self.stacks = self._may_stack()
+        self.stacks, self.apart = False, True
+        self.apart = self._are_apart()
+        self.stacks = self.apart and self._may_stack()
+
+    def _are_apart(self) -> bool:
+        """Whether moving the first row leaves the others."""
+        moved = np.stack([self.at, self.at])
+        moved[1, 0] += 1e-2
+        before, after = self(moved)
+        return bool(np.allclose(before[1:], after[1:], rtol=1e-9, atol=1e-12, equal_nan=True))
 
     def _may_stack(self) -> bool:
         points = self.at + np.array([0.0, 1e-2, -1e-2])[:, None, None]
@@ -189,12 +208,22 @@ class Evaluator:
 
     def __call__(self, points: Array) -> Array:
         """`[K, B, n]`, real or complex, to `[K, B, m]`."""
+        if not self.apart:
+            return np.stack([self._each_row_alone(rows) for rows in points])
         at_once = max(1, self.ROWS // self.B) if self.stacks else 1
         blocks = [
             self._call(block.reshape(-1, self.n), len(block))
             for block in (points[k : k + at_once] for k in range(0, len(points), at_once))
         ]
         return np.concatenate(blocks).reshape(len(points), self.B, -1)
+
+    def _each_row_alone(self, rows: Array) -> Array:
+        found = []
+        for b in range(self.B):
+            alone = self.at.astype(rows.dtype)
+            alone[b] = rows[b]
+            found.append(self._call(alone, 1)[b])
+        return np.stack(found).reshape(self.B, -1)
 
     def _call(self, rows: Array, copies: int) -> Array:
         dtype = torch.complex128 if np.iscomplexobj(rows) else torch.float64

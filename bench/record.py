@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
-
-from reports.schema import SCHEMA
+from reports.schema import SCHEMA, case_id
+from strategies import Unsupported, out_of_memory
 
 from .case import Case
 
 Row = dict[str, Any]
-
-_MEMORY = ("can't allocate memory", "out of memory", "unable to allocate")
 
 
 class ResultsError(OSError):
@@ -40,13 +38,6 @@ def shortened(value: Any) -> Any:
     return [shortened(part) for part in value] if isinstance(value, list) else value
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the host or on the device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _MEMORY)
-
-
 @contextmanager
 def recording(case: Case) -> Iterator[Row]:
     """A row of the case that stays whatever its body raises; the exception goes on.
@@ -61,12 +52,18 @@ def recording(case: Case) -> Iterator[Row]:
         except BaseException as error:
             # A body that set its status and left by pytest's skip or fail gave its reason.
             if not row["status"]:
-                row["status"] = "oom" if out_of_memory(error) else "error"
-                row["reason"] = first_line(error)
+                row["status"], row["reason"] = _said(error)
             raise
         finally:
             row["status"] = row["status"] or "ok"
             row["warnings"] = sorted({str(w.message).partition("\n")[0] for w in caught})
+
+
+def _said(error: BaseException) -> tuple[str, str]:
+    """Status and reason of what a case raised."""
+    if isinstance(error, Unsupported):
+        return "unsupported", str(error)
+    return "oom" if out_of_memory(error) else "error", first_line(error)
 
 
 class ResultFile:
@@ -97,6 +94,27 @@ class ResultFile:
             self._file.flush()
         except OSError as error:
             raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def lines(path: Path) -> list[Row]:
+    """The whole lines of a result file; `ResultsError` where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def finished(path: Path) -> dict[tuple[str, int], str]:
+    """The status of every (case id, pass) that a result file has; a half-written line is cut."""
+    found = {
+        (case_id(line), line["pass"]): line["status"]
+        for line in lines(path)
+        if line["kind"] == "row"
+    }
+    whole = path.read_bytes()
+    os.truncate(path, whole.rfind(b"\n") + 1)
+    return found
 
 
 def header(**fields: Any) -> Row:

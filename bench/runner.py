@@ -6,6 +6,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from strategies import CONTRACT, STRATEGIES, strategies_for
 from .case import SEED, Case
 from .environment import commit, environment
 from .progress import Progress
-from .record import ResultFile, Row, header
+from .record import ResultFile, Row, finished, header
 from .worker import Death, Job, messages
 from .workloads import find_workload
 
@@ -28,7 +29,10 @@ class RunnerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Request:
-    """What `run` is asked for: the cases, how often, and where the file goes."""
+    """What `run` is asked for: the cases, how often, and where the file goes.
+
+    resume: a result file of the same cases, which is gone on with.
+    """
 
     cases: Sequence[Case]
     grid: str
@@ -36,6 +40,7 @@ class Request:
     device: str
     results: Path
     job: Job
+    resume: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,18 +61,23 @@ def run(request: Request) -> Outcome:
     started = datetime.now(UTC)
     revision, dirty = commit()
     name = f"{started:%Y%m%dT%H%M%S%fZ}-{(revision or 'unknown')[:8]}"
-    path = request.results / f"{name}.jsonl"
-    begun, statuses = time.monotonic(), dict[str, int]()
+    path = request.resume or request.results / f"{name}.jsonl"
+    done = finished(path) if request.resume else {}
+    begun, statuses = time.monotonic(), dict(Counter(done.values()))
     with (
         ResultFile(path) as file,
         tempfile.TemporaryDirectory(prefix="references-") as references,
-        Progress(len(request.cases) * request.passes) as progress,
+        Progress(len(request.cases) * request.passes - len(done)) as progress,
     ):
-        file.write(_header(request, name, started, revision, dirty))
+        if request.resume:
+            file.write({"kind": "resume", "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"})
+        else:
+            file.write(_header(request, name, started, revision, dirty))
         asked = replace(request, job=replace(request.job, references=Path(references)))
         try:
             for number in range(request.passes):
-                _pass(asked, number, file, progress, statuses)
+                left = [c for c in _shuffled(request.cases, number) if (c.id, number) not in done]
+                _pass(asked, number, left, file, progress, statuses)
         finally:
             file.write(
                 {
@@ -123,10 +133,15 @@ def _workloads(names: Iterable[str]) -> dict[str, Row]:
 
 
 def _pass(
-    request: Request, number: int, file: ResultFile, progress: Progress, statuses: dict[str, int]
+    request: Request,
+    number: int,
+    cases: Sequence[Case],
+    file: ResultFile,
+    progress: Progress,
+    statuses: dict[str, int],
 ) -> None:
-    """Every case once, in this pass's own order; a worker that ends is followed by another."""
-    left = {case.id: case for case in _shuffled(request.cases, number)}
+    """Every case once, in this order; a worker that ends is followed by another."""
+    left = {case.id: case for case in cases}
     while left:
         before, death, current = len(left), None, None
         for message in messages(request.job, number, list(left.values())):

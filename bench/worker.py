@@ -18,13 +18,17 @@ from .case import Case
 from .environment import ROOT
 from .record import Row
 
-TEST = Path(__file__).with_name("test_time.py")
+HERE = Path(__file__).parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a run is told."""
+    """What every worker of a run is told.
+
+    tests: the file of this package that it runs over the cases. after_wrong: whether a worker may
+    go on after a wrong answer ("go-on") or is replaced ("stop").
+    """
 
     references: Path
     strategies: tuple[str, ...]
@@ -32,6 +36,8 @@ class Job:
     threads: int
     pinned: tuple[int, ...]
     limit_s: float
+    tests: str = "test_time.py"
+    after_wrong: str = "stop"
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,10 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
     files = [f"--strategies={path}" for path in job.strategies]
     files += [f"--workload={spec}" for spec in job.workloads]
     return [
-        *(sys.executable, "-m", "pytest", str(TEST), "-q", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", str(HERE / job.tests), "-q", "-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
         *(f"--cases={cases}", f"--rows-fd={fd}", f"--pass={number}"),
-        *(f"--references={job.references}", *files),
+        *(f"--references={job.references}", f"--after-wrong={job.after_wrong}", *files),
     ]
 
 

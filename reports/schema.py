@@ -67,6 +67,8 @@ MEASURES: dict[str, object] = {
     "floor": {},
     "error": {},
     "chosen": None,
+    # Of coverage rows: the status with the table of unsafe operations on.
+    "guarded": None,
     "warnings": [],
 }
 

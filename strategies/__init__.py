@@ -15,7 +15,7 @@ from . import curvature as curvature
 from . import diagonals as diagonals
 from . import rows as rows
 from .executions import EXECUTIONS
-from .functions import Independence, check_rows_independent, row, single
+from .functions import Independence, check_rows_independent, out_of_memory, row, single
 from .library import (
     divergence,
     gradient,
@@ -38,6 +38,7 @@ from .registry import (
     Options,
     Strategy,
     StrategyFileError,
+    TorchLimit,
     UnknownStrategy,
     Unsupported,
     find,
@@ -65,6 +66,7 @@ __all__ = [
     "Setting",
     "Strategy",
     "StrategyFileError",
+    "TorchLimit",
     "UnknownStrategy",
     "Unsupported",
     "attempt",
@@ -81,6 +83,7 @@ __all__ = [
     "laplacian",
     "load_installed",
     "load_strategies",
+    "out_of_memory",
     "prepare",
     "result_shape",
     "row",

@@ -11,25 +11,13 @@ import torch
 from torch import Tensor
 from torch.autograd import functional
 
-from .functions import Function, differentiable, first_line, row
+from .functions import Function, differentiable, row
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, Unsupported, strategy
+from .registry import Evaluate, Inputs, Options, strategy
 
 _FORWARD_ONLY_VALUES = (
     "torch.autograd.functional's forward mode raises with create_graph (a limit of torch)"
 )
-
-
-def _tried(evaluate: Evaluate, inputs: Inputs) -> Evaluate:
-    """The evaluation, or a refusal where torch cannot batch an operation of it: the legacy vmap
-    lacks rules (writes into a slice of an unbatched tensor), and says so only when it runs."""
-    try:
-        evaluate(*inputs)
-    except RuntimeError as error:
-        if "vmap" not in str(error):
-            raise
-        raise Unsupported(f"cannot be batched: {first_line(error)}") from error
-    return evaluate
 
 
 def _total(f: Function, args: Inputs) -> Function:
@@ -73,7 +61,7 @@ def functional_jacobian(f: Function, inputs: Inputs, options: Options) -> Evalua
 @strategy(Operator.JACOBIAN, mode="reverse", sweep="legacy-vmap", needs=["sum"])
 def functional_jacobian_vectorized(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """All outputs at once: `torch.autograd.functional.jacobian(vectorize=True)`."""
-    return _tried(_jacobian(f, options, vectorize=True), inputs)
+    return _jacobian(f, options, vectorize=True)
 
 
 @strategy(
@@ -85,7 +73,7 @@ def functional_jacobian_vectorized(f: Function, inputs: Inputs, options: Options
 )
 def functional_jacobian_forward(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """All inputs of all rows at once: `functional.jacobian(strategy="forward-mode")`."""
-    return _tried(_jacobian(f, options, vectorize=True, strategy="forward-mode"), inputs)
+    return _jacobian(f, options, vectorize=True, strategy="forward-mode")
 
 
 def _jacobian(f: Function, options: Options, **how: object) -> Evaluate:
@@ -133,7 +121,7 @@ def functional_hessian(f: Function, inputs: Inputs, options: Options) -> Evaluat
 @strategy(Operator.HESSIAN, mode="reverse-over-reverse", sweep="legacy-vmap", needs=["rows"])
 def functional_hessian_vectorized(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """Row by row and output by output: `functional.hessian(vectorize=True)`."""
-    return _tried(_hessian(f, inputs, options, vectorize=True), inputs)
+    return _hessian(f, inputs, options, vectorize=True)
 
 
 @strategy(
@@ -145,8 +133,7 @@ def functional_hessian_vectorized(f: Function, inputs: Inputs, options: Options)
 )
 def functional_hessian_forward(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """Row by row, output by output: `functional.hessian` with forward mode outside."""
-    hessian = _hessian(f, inputs, options, vectorize=True, outer_jacobian_strategy="forward-mode")
-    return _tried(hessian, inputs)
+    return _hessian(f, inputs, options, vectorize=True, outer_jacobian_strategy="forward-mode")
 
 
 def _hessian(f: Function, inputs: Inputs, options: Options, **how: object) -> Evaluate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -70,16 +70,6 @@ def agree(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
     return bool((a - b).norm() <= tolerance * torch.maximum(a.norm(), b.norm()))
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What one call of f showed: the output `y: [B, *out]`, whether x has a part in its graph,
-    and the modules that ran."""
-
-    y: Tensor
-    connected: bool
-    modules: tuple[Module, ...] = field(repr=False)
-
-
 @contextmanager
 def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iterator[list[Module]]:
     """Run f as a probe: buffers of every module that runs, and the RNG, are as before afterwards.
@@ -112,30 +102,6 @@ def without_traces(device: torch.device, modules: Sequence[Module] = ()) -> Iter
                     module._buffers[name] = buffer
                     if not torch.equal(buffer, before):
                         buffer.copy_(before)
-
-
-def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
-    """Call f once for its output, its graph and its modules; nothing of the call remains."""
-    with without_traces(x.device) as modules, torch.enable_grad():
-        z = x.detach().requires_grad_()
-        y = f(z, *args)
-        connected = isinstance(y, Tensor) and _reaches(y, z)
-    return Probe(y.detach() if isinstance(y, Tensor) else y, connected, tuple(modules))
-
-
-def _reaches(y: Tensor, leaf: Tensor) -> bool:
-    if y is leaf:
-        return True
-    stack, visited = [y.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in visited:
-            continue
-        if getattr(node, "variable", None) is leaf:
-            return True
-        visited.add(node)
-        stack += [parent for parent, _ in node.next_functions]
-    return False
 
 
 def depends(f: Function, x: Tensor, args: Sequence[Tensor], y: Tensor) -> bool:
@@ -202,3 +168,20 @@ def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+_MEMORY = ("can't allocate memory", "out of memory", "unable to allocate")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on the device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _MEMORY)
+
+
+def limit_of_torch(error: RuntimeError | NotImplementedError) -> bool:
+    """Whether an exception says that torch lacks a rule or a formula: not that memory, the stack or
+    the device gave in, which says nothing of the strategy."""
+    other = out_of_memory(error) or isinstance(error, RecursionError) or "CUDA error" in str(error)
+    return not other

@@ -10,12 +10,23 @@ from torch import Tensor
 
 from . import auto
 from .executions import EXECUTIONS
-from .functions import Function, flatten, without_traces
+from .functions import Function, first_line, flatten, limit_of_torch, without_traces
 from .guard import Guard, guard
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders
-from .registry import Evaluate, Inputs, Keywords, Options, Strategy, Unsupported, find
-from .request import Setting, inspect, refuse
+from .refusals import refuse
+from .registry import (
+    Evaluate,
+    Inputs,
+    Keywords,
+    Options,
+    Strategy,
+    TorchLimit,
+    Unsupported,
+    find,
+)
+from .request import Setting, inspect
 from .shapes import Run, empty_run, flat_inputs, shaped_run
+from .unsafe import unproven
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ class Plan:
     """A prepared operator: call it with `(x, *args)`, or `(x, v, *args)` with a direction.
 
     Returns the operator's result, `[B, …]` as `strategies.operators.result_shape` gives it, or
-    `Orders` with `values=True`. Raises `PlanMismatch` where the call is not what was prepared.
+    `Orders` with `values=True`. Raises `PlanMismatch` where the call is not what was prepared, and
+    `TorchLimit` where torch raises on the way.
     """
 
     strategy: str
@@ -43,8 +55,15 @@ class Plan:
 
     def __call__(self, *inputs: Tensor) -> Tensor | Orders:
         self._guard.check(inputs)
-        with torch.set_grad_enabled(self.options.create_graph):
-            return self._run(*inputs)
+        try:
+            with torch.set_grad_enabled(self.options.create_graph):
+                return self._run(*inputs)
+        except (RuntimeError, NotImplementedError) as error:
+            if not limit_of_torch(error):
+                raise
+            raise TorchLimit(
+                f"{self.operator} by {self.strategy}: torch cannot: {first_line(error)}"
+            ) from error
 
     def explain(self) -> str:
         """Which strategy was taken and, for each one passed over before it, why."""
@@ -94,10 +113,13 @@ def _first_willing(setting: Setting) -> tuple[Run, str, tuple[Refusal, ...]]:
     raise Unsupported(f"every strategy for {setting.operator} refuses: {reasons}")
 
 
-def attempt(setting: Setting, strategy: Strategy) -> Plan | Refusal:
-    """The strategy's plan, or its refusal as a value."""
+def attempt(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> Plan | Refusal:
+    """The strategy's plan, or its refusal as a value.
+
+    by_table: refuse what `unsafe_ops.json` names; off where that table is measured.
+    """
     try:
-        run = _prepared(setting, strategy)
+        run = _prepared(setting, strategy, by_table)
     except Unsupported as refusal:
         return Refusal(strategy.name, str(refusal))
     return Plan(strategy.name, setting.operator, setting.options, (), _watch(setting), run)
@@ -107,8 +129,8 @@ def _watch(setting: Setting) -> Guard:
     return guard(setting.inputs, setting.probe.modules)
 
 
-def _prepared(setting: Setting, strategy: Strategy) -> Run:
-    refuse(setting, strategy)
+def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Run:
+    refuse(setting, strategy, by_table=by_table)
     if len(setting.x) == 0:
         return empty_run(setting)
     options = setting.options
@@ -116,9 +138,16 @@ def _prepared(setting: Setting, strategy: Strategy) -> Run:
     inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
     traceless = without_traces(setting.x.device, setting.probe.modules)
     with traceless, torch.set_grad_enabled(options.create_graph):
-        evaluate = strategy.prepare(flat, inputs, options)
-        ordered = _orders(setting, flat, inputs, evaluate)
-        run = EXECUTIONS[options.execution](ordered, inputs, options)
+        try:
+            evaluate = strategy.prepare(flat, inputs, options)
+            ordered = _orders(setting, flat, inputs, evaluate)
+            run = EXECUTIONS[options.execution](ordered, inputs, options)
+            if by_table and unproven(strategy, options.execution, setting.probe.operations):
+                run(*inputs)
+        except (RuntimeError, NotImplementedError) as error:
+            if not limit_of_torch(error):
+                raise
+            raise TorchLimit(f"torch cannot: {first_line(error)}") from error
     return shaped_run(setting, run)
 
 

@@ -32,6 +32,10 @@ class Unsupported(ValueError):
     """A strategy does not offer what was asked; the message is the reason."""
 
 
+class TorchLimit(Unsupported):
+    """torch itself raised where a strategy asked it for a derivative; the message is torch's."""
+
+
 class UnknownStrategy(LookupError):
     """No strategy of that name for the operator; the message lists the known ones."""
 

@@ -1,20 +1,20 @@
-"""What is asked: validated, f called once, and refused where a strategy cannot answer it."""
+"""What is asked: validated, and f looked at once for all strategies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
 from torch import Tensor
 
 from . import auto
-from .executions import EXECUTIONS
-from .functions import Function, Probe, check_rows_independent, depends, probe
+from .functions import Function, Independence, check_rows_independent
 from .guard import describe, describe_as
-from .operators import DIRECTIONS, Operator, Shape, violated_shape
-from .registry import Inputs, Options, Strategy, Unsupported
-from .unsafe import NESTED_FORWARD, unsafe_operations
+from .operators import DIRECTIONS, SECOND_ORDER, Operator, Shape, violated_shape
+from .probing import Probe, graph_tells_the_truth, probe
+from .registry import Inputs, Options
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,17 @@ class Setting:
     in_shape: Shape
     out_shape: Shape
     probe: Probe = field(repr=False)
+
+    @cached_property
+    def independence(self) -> Independence:
+        """Both senses of row independence, tested once for all strategies that are tried."""
+        return check_rows_independent(self.f, self.x, *self.args)
+
+    @cached_property
+    def honest(self) -> bool:
+        """Whether the graph of f gives the derivatives of its values up to the operator's order."""
+        orders = (1, 2) if self.operator in SECOND_ORDER else (1,)
+        return all(graph_tells_the_truth(self.f, self.x, self.args, order=o) for o in orders)
 
     @property
     def x(self) -> Tensor:
@@ -60,7 +71,7 @@ class Setting:
 
 
 def inspect(operator: Operator, f: Function, inputs: Inputs, options: Options) -> Setting:
-    """Validate the request and call f once; raises what no strategy could answer."""
+    """Validate the request and look at f; raises where nothing could be asked of any strategy."""
     _check_inputs(operator, inputs)
     args = inputs[2:] if operator in DIRECTIONS else inputs[1:]
     x = inputs[0]
@@ -117,54 +128,3 @@ def _one_row_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
     if len(x):
         return x, args
     return x.new_zeros(1, *x.shape[1:]), tuple(a.new_zeros(1, *a.shape[1:]) for a in args)
-
-
-def refuse(setting: Setting, strategy: Strategy) -> None:
-    """Raise `Unsupported` with the reason for which the strategy cannot answer the request."""
-    _refuse_options(strategy, setting.options)
-    if len(setting.x):
-        _refuse_detached(setting)
-        _refuse_dependent_rows(setting, strategy)
-        _refuse_unsafe(setting, strategy)
-
-
-def _refuse_options(strategy: Strategy, options: Options) -> None:
-    if options.execution not in EXECUTIONS:
-        raise Unsupported(
-            f"no execution {options.execution!r}; known: {', '.join(sorted(EXECUTIONS))}"
-        )
-    if options.chunk is not None and not strategy.chunks:
-        raise Unsupported(f"chunk={options.chunk!r}: it takes its directions as they come")
-    if options.layout != "dense":
-        raise Unsupported(f"layout={options.layout!r}: its result is dense")
-    if options.create_graph and strategy.not_differentiable:
-        raise Unsupported(f"create_graph: {strategy.not_differentiable}")
-
-
-def _refuse_detached(setting: Setting) -> None:
-    seen = setting.probe
-    if not seen.connected and depends(setting.f, setting.x, setting.args, seen.y):
-        raise Unsupported(
-            "f is detached: moving x moves its output, but no graph leads from the output to x"
-            " (.detach(), .data, torch.no_grad() or numpy inside f?)"
-        )
-
-
-def _refuse_unsafe(setting: Setting, strategy: Strategy) -> None:
-    if strategy.mode not in NESTED_FORWARD:
-        return
-    if found := unsafe_operations(setting.f, setting.x, setting.args):
-        raise Unsupported(
-            f"torch {torch.__version__} computes {strategy.mode} through {', '.join(found)}"
-            " silently wrong; forward-over-reverse and reverse-over-reverse are right"
-        )
-
-
-def _refuse_dependent_rows(setting: Setting, strategy: Strategy) -> None:
-    if not strategy.needs & {"rows", "sum"}:
-        return
-    rows = check_rows_independent(setting.f, setting.x, *setting.args)
-    if "rows" in strategy.needs and rows.alone:
-        raise Unsupported(f"rows are not independent: {rows.alone}")
-    if rows.apart:
-        raise Unsupported(f"rows are not independent: {rows.apart}")

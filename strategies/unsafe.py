@@ -1,70 +1,87 @@
-"""Operations through which this torch computes nested forward mode silently wrong.
+"""Operations through which this torch computes some strategies silently wrong, or not at all.
 
-NOTE [nested forward mode]
-The forward-mode formulas of some operations recompute a saved intermediate without its own tangent.
-One `jvp` through them is right; another derivative on top of it, forward or reverse, misses a term
-and says nothing (pytorch#196696, #192540, #196695 for the determinants and solve; the norm layers
-with statistics of their own input were found here, by the gate). A reverse pass below is right:
-the modes forward-over-reverse and reverse-over-reverse are not concerned. Every entry is proven
-wrong by a test, which fails once torch has mended it.
+NOTE [unsafe operations]
+Some forward-mode formulas recompute a saved intermediate without its own tangent: one `jvp` through
+them is right, another derivative on top of it misses a term and says nothing (pytorch#196696,
+#192540, #196695, #197867). Some batching rules go wrong only a level further down: `vmap` of
+`hessian` through a determinant is right for one row and wrong for several. Which strategies are
+concerned is measured, not reasoned: `python -m bench coverage --write` differentiates a set of
+probes by every strategy, compares with values alone, and writes the table `unsafe_ops.json`:
+
+    torch release → {"strategies": [those measured], "operations": [those in the probes],
+                     "wrong": {operation: [strategies]}, "raises": {operation: [strategies]}}
+
+A strategy is `operator/name`, with its execution behind where that is not eager.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import functools
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .functions import Function, without_traces
+from .registry import Strategy, strategies_for
 
-NESTED_FORWARD = frozenset({"forward-over-forward", "reverse-over-forward"})
-
-Arguments = tuple[Any, ...]
+TABLE = Path(__file__).with_name("unsafe_ops.json")
 
 
-def _always(arguments: Arguments) -> bool:
-    return True
+@dataclass(frozen=True)
+class Table:
+    """What was measured on one release of torch: strategies, operations, and what goes ill."""
+
+    strategies: frozenset[str]
+    operations: frozenset[str]
+    wrong: Mapping[str, frozenset[str]]
+    raises: Mapping[str, frozenset[str]]
 
 
-def _own_statistics(arguments: Arguments) -> bool:
-    training = arguments[5]
-    return bool(training)
+def key(strategy: Strategy, execution: str) -> str:
+    """How the table names a strategy: `hessian/fwd-rev`, `hessian/fwd-rev traced`."""
+    name = f"{strategy.operator}/{strategy.name}"
+    return name if execution == "eager" else f"{name} {execution}"
 
 
-# By the version of torch for which each was measured; an unknown version takes the newest.
-UNSAFE: dict[str, Mapping[str, Callable[[Arguments], bool]]] = {
-    "2.13": {
-        "aten::_linalg_det": _always,
-        "aten::_linalg_slogdet": _always,
-        "aten::_linalg_solve_ex": _always,
-        "aten::native_batch_norm": _own_statistics,
-        "aten::native_layer_norm": _always,
-    },
-}
+def release(version: str = torch.__version__) -> str:
+    """`2.13` of `2.13.0+cpu`."""
+    return ".".join(version.split(".")[:2])
 
 
-class _Seen(TorchDispatchMode):
-    def __init__(self, unsafe: Mapping[str, Callable[[Arguments], bool]]) -> None:
-        super().__init__()
-        self.unsafe = unsafe
-        self.found: set[str] = set()
+@functools.cache
+def table(of: str = release()) -> Table:
+    """The table of a release; of one that was not measured, the newest there is."""
+    tables = json.loads(TABLE.read_text(encoding="utf-8"))
+    newest = max(tables, key=lambda name: [int(part) for part in name.split(".")])
+    found = tables.get(of, tables[newest])
+    return Table(
+        frozenset(found["strategies"]),
+        frozenset(found["operations"]),
+        {name: frozenset(there) for name, there in found["wrong"].items()},
+        {name: frozenset(there) for name, there in found["raises"].items()},
+    )
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Arguments = (), kwargs: Any = None
-    ) -> Any:
-        name = func._schema.name
-        if name in self.unsafe and self.unsafe[name](args):
-            self.found.add(name.removeprefix("aten::"))
-        return func(*args, **(kwargs or {}))
+
+def wrong(strategy: Strategy, execution: str, operations: Collection[str]) -> list[str]:
+    """The operations through which the strategy is wrong.
+
+    One that was not measured (a user's own) shares the errors of its operator and mode.
+    """
+    name, known = key(strategy, execution), table()
+    alike = {name} if name in known.strategies else _of_its_mode(strategy, execution)
+    return sorted(op for op in operations if alike & known.wrong.get(op, frozenset()))
 
 
-def unsafe_operations(f: Function, x: Tensor, args: Sequence[Tensor]) -> list[str]:
-    """The operations of f through which nested forward mode is wrong on this torch."""
-    release = ".".join(torch.__version__.split(".")[:2])
-    seen = _Seen(UNSAFE.get(release, UNSAFE[max(UNSAFE)]))
-    with torch.no_grad(), without_traces(x.device), seen:
-        f(x.detach(), *args)
-    return sorted(seen.found)
+def _of_its_mode(strategy: Strategy, execution: str) -> set[str]:
+    return {key(s, execution) for s in strategies_for(strategy.operator) if s.mode == strategy.mode}
+
+
+def unproven(strategy: Strategy, execution: str, operations: Collection[str]) -> list[str]:
+    """The operations that the strategy was not seen to get through: not measured, or raising."""
+    name, known = key(strategy, execution), table()
+    if name not in known.strategies:
+        return sorted(operations)
+    raising = {op for op in operations if name in known.raises.get(op, frozenset())}
+    return sorted(raising | (set(operations) - known.operations))

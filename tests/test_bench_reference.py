@@ -88,6 +88,7 @@ OPERATIONS = {
     "layer-norm": lambda x: nn.functional.layer_norm(x, (4,)),
     "conv": lambda x: nn.functional.conv1d(x[:, None], torch.ones(2, 1, 2, dtype=x.dtype) * 0.3),
     "matmul": lambda x: x @ x.mT,
+    "branches": lambda x: torch.where((x > 0) & (x <= 0.7), x.sin(), (x - (x < -0.5) * x).exp()),
 }
 
 

@@ -51,6 +51,7 @@ on_workloads = pytest.mark.parametrize("name", ALL)
 def test_the_families_are_there() -> None:
     named = {"seed-sum", "seed-pair", "seed-square", "rosenbrock", "log-sum-exp", "cnn"}
     named |= {"mlp-wide", "mlp-tall", "mlp-square", "mlp-deep", "mlp-tiny", "paper-net"}
+    named |= {"hand-simple", "hand-complicated", "bundle-adjustment", "gaussian-mixture"}
     assert named | {"attention", "lennard-jones", "time-conditioned-field"} <= set(ALL)
 
 

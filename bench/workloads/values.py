@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
+
 
 def normal(
     shape: tuple[int, ...],
@@ -17,6 +19,20 @@ def normal(
     """Normal values of standard deviation `scale`."""
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     return (scale * drawn).to(dtype=dtype, device=device)
+
+
+def around(
+    point: Tensor,
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    generator: torch.Generator,
+    scale: float = 0.1,
+) -> Tensor:
+    """`[batch, n]`: the point itself, then points near it."""
+    aside = normal((batch, len(point)), torch.float64, CPU, generator, scale)
+    aside[:1] = 0
+    return (point + aside).to(dtype=dtype, device=device)
 
 
 def as_drawn(

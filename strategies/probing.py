@@ -1,0 +1,228 @@
+"""One look at f before anything is differentiated: what it is made of, and what it does beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.nn import Module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .functions import Function, agree, moved, without_traces
+
+# A custom Function hides its backward from the dispatcher, and nests by rules of its own.
+CUSTOM_FUNCTION = "autograd.Function"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What two calls of f showed.
+
+    `y: [B, *out]`; `connected`: a graph leads from y to x; `modules`: those that ran;
+    `operations`: what it is made of, by the names of `operation`; `writes`: into what f writes that
+    it does not make itself, or None; `cuts`: functions that x went into and left without a graph;
+    `repeats`: the second call gave the same.
+    """
+
+    y: Tensor
+    connected: bool
+    modules: tuple[Module, ...] = field(repr=False)
+    operations: frozenset[str] = frozenset()
+    writes: str | None = None
+    cuts: tuple[str, ...] = ()
+    repeats: bool = True
+
+
+def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
+    """Call f twice, for what `Probe` holds; nothing of the calls remains."""
+    dispatched, called = Dispatched(), Called()
+    with (
+        torch.inference_mode(False),
+        without_traces(x.device) as modules,
+        torch.enable_grad(),
+    ):
+        leaf = x.detach().clone().requires_grad_()
+        # Not the leaf itself: torch forbids to write into it before anyone could see the attempt.
+        z = leaf.clone()
+        given = tuple(arg.clone() for arg in args)
+        with called, dispatched:
+            y: Any = f(z, *given)
+        if not isinstance(y, Tensor):
+            return Probe(y, False, tuple(modules))
+        nodes = list(graph_of(y))
+        again = f(x.detach().clone(), *given)
+    custom = {CUSTOM_FUNCTION} if any(isinstance(n, BackwardCFunction) for n in nodes) else set()
+    return Probe(
+        y.detach(),
+        any(getattr(node, "variable", None) is leaf for node in nodes),
+        tuple(modules),
+        frozenset(dispatched.operations | custom),
+        dispatched.written(z, given, modules),
+        tuple(sorted(called.cuts)),
+        isinstance(again, Tensor) and agree(y, again),
+    )
+
+
+def graph_of(y: Tensor) -> Iterator[Any]:
+    """The nodes of the graph behind a tensor, each once."""
+    stack, visited = [y.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        yield node
+        stack += [parent for parent, _ in node.next_functions]
+
+
+def _in_training(args: Sequence[Any], result: Any) -> bool:
+    return bool(args[5])
+
+
+def _at_zero(args: Sequence[Any], result: Any) -> bool:
+    return bool((result == 0).any())
+
+
+# Operations that are another one, where it comes to derivatives, in some of their uses.
+_USES: dict[str, tuple[str, Callable[[Sequence[Any], Any], bool]]] = {
+    "aten::native_batch_norm": ("in training", _in_training),
+    "aten::linalg_vector_norm": ("at 0", _at_zero),
+}
+
+
+def operation(func: Any, args: Sequence[Any], result: Any) -> str:
+    """The name of an operation as the table of proven ones knows it: `aten::add`, or with its use,
+    `aten::native_batch_norm in training`."""
+    name = func._schema.name
+    if name not in _USES:
+        return str(name)
+    use, applies = _USES[name]
+    return f"{name} {use}" if applies(args, result) else str(name)
+
+
+class Dispatched(TorchDispatchMode):
+    """Notes the operations that reach the dispatcher, and what they write into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+        self._made: set[int] = set()
+        self._written: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._note_writes(func, args, kwargs)
+        result = func(*args, **kwargs)
+        self.operations.add(operation(func, args, result))
+        given = {_storage(t) for t in _tensors((args, kwargs))}
+        self._made |= {_storage(t) for t in _tensors(result)} - given
+        return result
+
+    def _note_writes(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not func._schema.is_mutable:
+            return
+        for k, formal in enumerate(func._schema.arguments):
+            value = args[k] if k < len(args) else kwargs.get(formal.name)
+            if formal.alias_info is None or not formal.alias_info.is_write:
+                continue
+            name = func._schema.name.removeprefix("aten::")
+            outside = [t for t in _tensors(value) if _storage(t) not in self._made]
+            self._written += [(name, _storage(t)) for t in outside]
+
+    def written(self, x: Tensor, args: Sequence[Tensor], modules: Sequence[Module]) -> str | None:
+        """What was written into that f did not make: x, an arg, a tensor that is no buffer."""
+        owners = {_storage(x): "x"} | {_storage(a): f"args[{k}]" for k, a in enumerate(args)}
+        allowed = {_storage(b) for module in modules for b in module.buffers(recurse=False)}
+        for name, storage in self._written:
+            if storage not in allowed:
+                return f"{owners.get(storage, 'a tensor from outside')} ({name})"
+        return None
+
+
+class Called(TorchFunctionMode):
+    """Notes the functions that a tensor on the graph went into and left without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cuts: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(t.requires_grad for t in _tensors((args, kwargs))) and any(
+            t.is_floating_point() and not t.requires_grad for t in _tensors(result)
+        ):
+            name = getattr(func, "__name__", str(func))
+            self.cuts.add(".data" if name == "__get__" else name)
+        return result
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
+
+
+def graph_tells_the_truth(f: Function, x: Tensor, args: Sequence[Tensor], *, order: int) -> bool:
+    """Whether the derivative of f along one direction, by its graph, is that of its values.
+
+    Asked where something left the graph inside f, which may be of no account (the maximum that a
+    softmax subtracts) or silently wrong. Central differences at two steps: what they differ by is
+    the noise that is allowed.
+    """
+    v = moved(torch.zeros_like(x), 1.0, seed=3)
+    v = v / v.norm() * x.detach().norm().clamp_min(1e-3)
+
+    def projected(z: Tensor) -> Tensor:
+        """`[B]`: an uneven sum of each row's outputs, so that none cancels another."""
+        rows = f(z, *args).reshape(len(x), -1)
+        return rows @ moved(torch.zeros_like(rows[0].detach()), 1.0, seed=4)
+
+    with without_traces(x.device):
+        by_graph = _along(projected, x, v, order)
+        if by_graph is None:
+            return True
+        with torch.no_grad():
+            coarse, fine = (_difference(projected, x, v, order, h) for h in (4e-2, 2e-2))
+            rounding = torch.finfo(x.dtype).eps * projected(x.detach()).norm() / 2e-2**order
+    noise = (coarse - fine).norm() + 0.02 * torch.maximum(by_graph.norm(), fine.norm())
+    return not bool((by_graph - fine).norm() > 4 * (noise + rounding))
+
+
+def _along(f: Function, x: Tensor, v: Tensor, order: int) -> Tensor | None:
+    """The derivative of that order of `f: [B, …] -> [B]` along v, by its graph; None where torch
+    has none, which the strategies will say themselves."""
+    with torch.enable_grad():
+        z = x.detach().clone().requires_grad_()
+        found = f(z.clone())
+        for _ in range(order):
+            if not found.requires_grad:
+                return torch.zeros_like(found)
+            try:
+                (pulled,) = torch.autograd.grad(
+                    found.sum(), z, create_graph=True, materialize_grads=True
+                )
+            except RuntimeError:
+                return None
+            found = (pulled * v).reshape(len(x), -1).sum(1)
+    return found.detach()
+
+
+def _difference(f: Function, x: Tensor, v: Tensor, order: int, h: float) -> Tensor:
+    def at(step: float) -> Tensor:
+        return f(x.detach() + step * v)
+
+    if order == 1:
+        return (at(h) - at(-h)) / (2 * h)
+    return (at(h) - 2 * at(0.0) + at(-h)) / h**2
