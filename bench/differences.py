@@ -34,6 +34,9 @@ FIRST_H = 0.08
 # are past.
 SMALLER_H = 16
 GOOD, POOR = 1e-11, 1e-6
+# Numbers in the points of all pairs of directions up to which they are evaluated together: every
+# call of f costs its own overhead.
+AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,17 @@ def second(f: Evaluator, directions: Array, against: Array) -> Estimate:
     """
     smooth = analytic(f) is not None
     along, levels = (_slopes, SMALLER_H) if smooth else (_mixed, LEVELS)
+    method = "differences of the complex step" if smooth else "Richardson second differences"
+    K, L = against.shape[:2]
+    if K * L * f.at.size <= AT_ONCE:
+        v, w = np.repeat(directions, L, axis=0), against.reshape(K * L, *against.shape[2:])
+        value, bound = extrapolate(partial(along, f, v, w), levels)
+        return Estimate(value.reshape(K, L, *value.shape[1:]), bound, method)
     found, squares = [], 0.0
     for v, ws in zip(directions, against, strict=True):
         value, bound = extrapolate(partial(along, f, v, ws), levels)
         found.append(value)
         squares += bound**2
-    method = "differences of the complex step" if smooth else "Richardson second differences"
     return Estimate(np.stack(found), float(np.sqrt(squares)), method)
 
 

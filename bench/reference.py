@@ -19,6 +19,7 @@ from torch import Tensor
 from strategies import SECOND_ORDER, Operator, result_shape
 
 from .compare import Reference, scale
+from .compare import tolerance as tolerance
 from .differences import Estimate, first, second, units
 from .precise import Evaluator
 from .probe import measured

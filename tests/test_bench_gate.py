@@ -30,7 +30,15 @@ from bench.workloads import WORKLOADS, load_workload
 from strategies import Operator, Plan, strategies_for, violated_shape
 
 # Of networks without a closed form the reference is dear: their Hessians need all pairs of inputs.
-SIZES = {**SMALL, "cnn": {"size": 4}, "attention": {"tokens": 2}}
+SIZES = {
+    **SMALL,
+    "cnn": {"size": 4},
+    "attention": {"tokens": 2},
+    "hand-simple": {"correspondences": 2, "vertices": 24},
+    "hand-complicated": {"correspondences": 2, "vertices": 24},
+    "bundle-adjustment": {"cameras": 1, "points": 2, "observations": 3},
+    "gaussian-mixture": {"components": 2, "points": 10},
+}
 B = 4
 LEAST = 500
 
@@ -87,10 +95,10 @@ class Tally:
     equivalent: Counter[tuple[str, Operator]] = field(default_factory=Counter)
     survived: list[str] = field(default_factory=list)
 
-    def table(self) -> Table:
+    def table(self, dtype: str) -> Table:
         """How many were rejected, and how many of them all were the right answer itself."""
         table = Table(
-            "mutant", *Operator, "rejected", title="equivalent ones in brackets", box=None
+            "mutant", *Operator, "rejected", title=f"{dtype}: rejected (equivalent)", box=None
         )
         for kind in MUTANTS:
             cells = [self._cell(kind, operator) for operator in Operator]
@@ -115,29 +123,30 @@ def tried(tally: Tally, made: Subject, right: Answer, references: Path) -> None:
             tally.survived.append(f"{kind}: {made.case.id}")
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
 def test_mutants_of_every_workload_and_operator_are_rejected(
-    references: Path, capsys: pytest.CaptureFixture[str]
+    dtype: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one test, so that its counts are whole where tests run in parallel."""
+    """In one test a dtype, so that its counts are whole where tests run in parallel."""
     tally = Tally()
-    for dtype in TOLERANCES:
-        for made in subjects(dtype):
-            for right in right_answers(made, references):
-                found = check(made, right.result, references)
-                assert (found.status, found.reason) == ("ok", None), made.case.id
-                tried(tally, made, right, references)
+    for made in subjects(dtype):
+        for right in right_answers(made, references):
+            found = check(made, right.result, references)
+            assert (found.status, found.reason) == ("ok", None), made.case.id
+            tried(tally, made, right, references)
     with capsys.disabled():
-        Console(width=170).print("", tally.table())
+        Console(width=170).print("", tally.table(dtype))
     assert tally.survived == []
     assert tally.rejected.total() >= LEAST
-    assert {kind for kind, _ in tally.rejected} == set(MUTANTS)
+    kinds = set(MUTANTS) - ({"rounded to float32"} if dtype == "float32" else set())
+    assert {kind for kind, _ in tally.rejected} == kinds
     assert {operator for _, operator in tally.rejected} == set(Operator)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_references_that_share_nothing_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed forms, or the complex step, with real differences, within the sum of their bounds."""
-    for made in subjects("float64", [name], B=2):
+    for made in subjects("float64", [name], B=1):
         operator, problem = made.case.operator, made.problem
         one = reference(operator, problem, made.v)
         with monkeypatch.context() as patched:
