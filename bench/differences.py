@@ -115,6 +115,9 @@ def first(f: Evaluator, directions: Array) -> Estimate:
         found = complex_step(f, f.at, directions)
         return Estimate(found, max(off, 1e-14) * _norm(found), "complex step")
     found, bound = extrapolate(lambda h: central(f, f.at, directions, h), SMALLER_H)
+    # Two elements may agree by luck, of one number above all: never better than rounding allows.
+    rounding = float(np.finfo(float).eps) * _norm(f(f.at[None])) * len(directions) ** 0.5
+    bound = max(bound, rounding * 2 ** (LEVELS - 1) / FIRST_H)
     return Estimate(found, bound, "Richardson differences")
 
 
