@@ -1,7 +1,7 @@
 """The trusted answer: closed forms where known, else derivatives from values alone.
 
 Nothing here shares code with a strategy, and nothing differentiates automatically. Every answer
-comes with a bound of its error that was measured: of a closed form against values (`probe`), of
+comes with a bound of its error that was measured: of a closed form against values (`bounds`), of
 values from the extrapolation tableau (`differences`).
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from strategies import SECOND_ORDER, Operator, result_shape
 
+from .bounds import measured
 from .compare import Reference, scale
 from .compare import tolerance as tolerance
 from .differences import Estimate, first, second, units
 from .precise import Evaluator
-from .probe import measured
 from .problem import Array, Problem
 
 Shape = tuple[int, ...]
