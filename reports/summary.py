@@ -78,7 +78,7 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         *AXIS_COLUMNS,
         *("status", "reason", "K", "seconds", "low", "high", "half_width", "wall_s", "train_s"),
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
-        *("reference", "fallbacks"),
+        *("reference", "reference_error", "worst_entry", "fallbacks"),
     ]
     return pd.DataFrame(table, columns=columns)
 
@@ -94,6 +94,7 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
         most = max(errors, key=lambda error: error["relative"])
         row["digits"], row["relative_error"] = most["digits"], most["relative"]
         row["tolerance"], row["reference"] = most["tolerance"], most["method"]
+        row["reference_error"], row["worst_entry"] = most.get("bound"), most.get("elementwise")
     if worst != "ok" or timed is None:
         return row
     mean, low, high = interval(np.log(timed["rank_s"]))
