@@ -274,3 +274,8 @@ def forced(strategy: Strategy, f: Function, *inputs: Tensor, **options: Any) -> 
     if isinstance(found, Orders):
         found = found.second if strategy.operator in SECOND_ORDER else found.first
     return only(found)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark of tests that share a long measurement is pytest-xdist's, which may be absent."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs together")
