@@ -98,7 +98,7 @@ class Example:
 def contracted(operator: Operator, exact: Exact, v: Array | None) -> Array:
     """The operator's result for flat shapes; `v: [B, …]` where it takes a direction."""
     first, second = exact.first, exact.second
-    v = None if v is None else v.reshape(len(v), -1)
+    v = None if v is None else v.reshape(len(v), prod(v.shape[1:]))
     match operator:
         case Operator.GRADIENT:
             return first[:, 0]
@@ -274,8 +274,3 @@ def forced(strategy: Strategy, f: Function, *inputs: Tensor, **options: Any) -> 
     if isinstance(found, Orders):
         found = found.second if strategy.operator in SECOND_ORDER else found.first
     return only(found)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The mark of tests that share a long measurement is pytest-xdist's, which may be absent."""
-    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs together")

@@ -15,8 +15,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.xdist_group("run")
-
 STRATEGIES = '''
 """Ways of my own: one that works, and every way not to."""
 import os, time

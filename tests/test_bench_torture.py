@@ -8,7 +8,6 @@ import shlex
 import signal
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from torture import started, written
 
 from reports.load import load
 
-pytestmark = pytest.mark.xdist_group("torture")
-
 Lines = list[dict[str, Any]]
 
 
@@ -27,26 +24,6 @@ def read(path: Path) -> Lines:
     """The whole lines of a file that may be in the writing."""
     text = path.read_bytes()
     return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
-
-
-@dataclass(frozen=True)
-class Tortured:
-    said: str
-    code: int
-    lines: Lines
-
-    def row(self, strategy: str) -> dict[str, Any]:
-        (row,) = [r for r in self.lines if r["kind"] == "row" and r["strategy"] == f"my-{strategy}"]
-        return row
-
-
-@pytest.fixture(scope="module")
-def tortured(tmp_path_factory: pytest.TempPathFactory) -> Tortured:
-    """Everything in one run, shuffled as ever."""
-    folder = tmp_path_factory.mktemp("torture")
-    process = started(folder, *written(folder), "--passes", "1", "--only", "jacobian/my-")
-    out, said = process.communicate(timeout=900)
-    return Tortured(said, process.returncode, read(Path(out.strip())))
 
 
 ORDINARY = [*(f"fine-{k}" for k in range(4)), "fine-shouts"]
@@ -68,28 +45,21 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_ends_badly_has_its_status(tortured: Tortured, name: str) -> None:
-    row, (status, said) = tortured.row(name), BAD[name]
-    assert row["status"] == status, row["reason"]
-    assert said in row["reason"]
-    assert not row.get("wall_s")
-
-
-@pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_cases_are_unharmed(tortured: Tortured, name: str) -> None:
-    row = tortured.row(name)
-    assert (row["status"], row["reason"]) == ("ok", "")
-    assert len(row["wall_s"]) >= 3
-
-
-def test_a_tortured_run_is_whole(tortured: Tortured) -> None:
-    kinds = Counter(line["kind"] for line in tortured.lines)
-    count = len(BAD) + len(ORDINARY)
-    assert kinds == {"run": 1, "started": count, "row": count, "end": 1}
-    assert tortured.code == 1
-    assert "oooo" not in tortured.said
-    assert tortured.lines[0]["memory_limit_bytes"] == 2 << 30
+# One test, so that where tests run beside each other the run is made once.
+def test_each_case_has_its_status_and_ordinary_ones_are_unharmed(tmp_path: Path) -> None:
+    process = started(tmp_path, *written(tmp_path), "--passes", "1", "--only", "jacobian/my-")
+    out, said = process.communicate(timeout=900)
+    lines = read(Path(out.strip()))
+    rows = {r["strategy"].removeprefix("my-"): r for r in lines if r["kind"] == "row"}
+    expected = {**dict.fromkeys(ORDINARY, "ok"), **{name: s for name, (s, _) in BAD.items()}}
+    assert {name: row["status"] for name, row in rows.items()} == expected, rows
+    assert {n: rows[n]["reason"] for n, (_, s) in BAD.items() if s not in rows[n]["reason"]} == {}
+    assert {name for name, row in rows.items() if row.get("wall_s")} == set(ORDINARY)
+    kinds = Counter(line["kind"] for line in lines)
+    assert kinds == {"run": 1, "started": len(expected), "row": len(expected), "end": 1}
+    assert lines[0]["memory_limit_bytes"] == 2 << 30
+    assert process.returncode == 1
+    assert "oooo" not in said
 
 
 class Killed:

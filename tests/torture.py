@@ -58,7 +58,7 @@ def raises():
 def creeps():
     kept = []
     while True:
-        kept.append(torch.ones(GiB // 16))
+        kept.append(torch.empty(GiB // 16))
 
 def babbles():
     """Into every descriptor that is open, the runner's pipe among them."""
