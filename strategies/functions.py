@@ -16,6 +16,15 @@ from .operators import Shape
 Function = Callable[..., Tensor]
 
 
+# Of the floating-point types those that torch calculates in.
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def is_real(y: object) -> bool:
+    """Whether it is what derivatives are taken of: a dense tensor of real numbers."""
+    return isinstance(y, Tensor) and y.dtype in REAL and y.layout == torch.strided
+
+
 def row(f: Function) -> Function:
     """`f` of one row: `[n] -> [m]`. Right only where rows are independent in both senses."""
     return lambda z, *args: f(z[None], *(arg[None] for arg in args))[0]

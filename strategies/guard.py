@@ -30,6 +30,8 @@ class Guard:
         if len(inputs) != len(self.inputs):
             raise PlanMismatch(f"the plan takes {len(self.inputs)} tensors, got {len(inputs)}")
         for k, (tensor, (shape, dtype, device)) in enumerate(zip(inputs, self.inputs, strict=True)):
+            if not isinstance(tensor, Tensor):
+                raise PlanMismatch(f"input {k} is of type {type(tensor).__name__}, not a tensor")
             if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device:
                 raise PlanMismatch(
                     f"input {k} is {describe(tensor)}, the plan was prepared for"

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .functions import Function, agree, moved, without_traces
+from .functions import Function, agree, is_real, moved, without_traces
 
 # A custom Function hides its backward from the dispatcher, and nests by rules of its own.
 CUSTOM_FUNCTION = "autograd.Function"
@@ -40,7 +40,7 @@ class Probe:
 
 
 def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
-    """Call f twice, for what `Probe` holds; nothing of the calls remains."""
+    """Call f twice (if random, more), for what `Probe` holds; nothing of the calls remains."""
     dispatched, called = Dispatched(), Called()
     with (
         torch.inference_mode(False),
@@ -53,10 +53,10 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         given = tuple(arg.clone() for arg in args)
         with called, dispatched:
             y: Any = f(z, *given)
-        if not isinstance(y, Tensor):
+        if not is_real(y):
             return Probe(y, False, tuple(modules))
         nodes = list(graph_of(y))
-        again = f(x.detach().clone(), *given)
+        repeats = _repeats(f, x, given, y, times=16 if dispatched.random else 1)
     custom = {CUSTOM_FUNCTION} if any(isinstance(n, BackwardCFunction) for n in nodes) else set()
     return Probe(
         y.detach(),
@@ -65,8 +65,14 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         frozenset(dispatched.operations | custom),
         dispatched.written(z, given, modules),
         tuple(sorted(called.cuts)),
-        isinstance(again, Tensor) and agree(y, again),
+        repeats,
     )
+
+
+def _repeats(f: Function, x: Tensor, args: Sequence[Tensor], y: Tensor, *, times: int) -> bool:
+    """Whether f gives y again; where it draws, of few numbers two draws may well be the same."""
+    calls = (f(x.detach().clone(), *args) for _ in range(times))
+    return all(is_real(again) and agree(y, again) for again in calls)
 
 
 def graph_of(y: Tensor) -> Iterator[Any]:
@@ -112,6 +118,7 @@ class Dispatched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: set[str] = set()
+        self.random = False
         self._made: set[int] = set()
         self._written: list[tuple[str, int]] = []
 
@@ -122,6 +129,7 @@ class Dispatched(TorchDispatchMode):
         self._note_writes(func, args, kwargs)
         result = func(*args, **kwargs)
         self.operations.add(operation(func, args, result))
+        self.random |= torch.Tag.nondeterministic_seeded in func.tags
         given = {_storage(t) for t in _tensors((args, kwargs))}
         self._made |= {_storage(t) for t in _tensors(result)} - given
         return result
