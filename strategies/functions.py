@@ -136,6 +136,7 @@ def check_rows_independent(f: Function, x: Tensor, *args: Tensor) -> Independenc
 
     Example: BatchNorm in train mode breaks `apart`; a closure over a batched tensor `alone`.
     """
+    x, args = x.detach(), tuple(arg.detach() for arg in args)
     with torch.no_grad():
         with without_traces(x.device):
             y = f(x, *args)

@@ -27,7 +27,8 @@ class Probe:
     `y: [B, *out]`; `connected`: a graph leads from y to x; `modules`: those that ran;
     `operations`: what it is made of, by the names of `operation`; `writes`: into what f writes that
     it does not make itself, or None; `cuts`: functions that x went into and left without a graph;
-    `repeats`: the second call gave the same.
+    `repeats`: the second call gave the same; `leaves`: where x carries no graph, functions by which
+    f starts one of its own.
     """
 
     y: Tensor
@@ -37,11 +38,12 @@ class Probe:
     writes: str | None = None
     cuts: tuple[str, ...] = ()
     repeats: bool = True
+    leaves: tuple[str, ...] = ()
 
 
 def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
     """Call f twice (if random, more), for what `Probe` holds; nothing of the calls remains."""
-    dispatched, called = Dispatched(), Called()
+    dispatched, called, bare = Dispatched(), Called(), Called()
     with (
         torch.inference_mode(False),
         without_traces(x.device) as modules,
@@ -56,7 +58,7 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         if not is_real(y):
             return Probe(y, False, tuple(modules))
         nodes = list(graph_of(y))
-        repeats = _repeats(f, x, given, y, times=16 if dispatched.random else 1)
+        repeats = _repeats(f, (x.detach(), *given), y, bare, 16 if dispatched.random else 1)
     custom = {CUSTOM_FUNCTION} if any(isinstance(n, BackwardCFunction) for n in nodes) else set()
     return Probe(
         y.detach(),
@@ -66,13 +68,21 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         dispatched.written(z, given, modules),
         tuple(sorted(called.cuts)),
         repeats,
+        tuple(sorted(bare.started - called.started)),
     )
 
 
-def _repeats(f: Function, x: Tensor, args: Sequence[Tensor], y: Tensor, *, times: int) -> bool:
-    """Whether f gives y again; where it draws, of few numbers two draws may well be the same."""
-    calls = (f(x.detach().clone(), *args) for _ in range(times))
-    return all(is_real(again) and agree(y, again) for again in calls)
+def _repeats(f: Function, inputs: Sequence[Tensor], y: Tensor, called: Called, times: int) -> bool:
+    """Whether f gives y again so many times: of few random numbers two draws may well be the same."""
+    x, *args = inputs
+    # The same kernels on the same numbers: nothing but the order of atomic sums may differ.
+    tolerance = 8 * torch.finfo(y.dtype).eps ** 0.75
+    for _ in range(times):
+        with called:
+            again = f(x.clone(), *args)
+        if not is_real(again) or not agree(y, again, tolerance):
+            return False
+    return True
 
 
 def graph_of(y: Tensor) -> Iterator[Any]:
@@ -155,17 +165,30 @@ class Dispatched(TorchDispatchMode):
         return None
 
 
+# By which a function starts a graph of its own.
+_STARTS = {
+    Tensor.detach: "detach",
+    Tensor.requires_grad_: "requires_grad_",
+    Tensor.requires_grad.__set__: "requires_grad",  # type: ignore[attr-defined]
+    Tensor.data.__get__: ".data",  # type: ignore[attr-defined]
+}
+
+
 class Called(TorchFunctionMode):
-    """Notes the functions that a tensor on the graph went into and left without one."""
+    """Notes the functions that a tensor on the graph went into and left without one, and those by
+    which f starts a graph of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cuts: set[str] = set()
+        self.started: set[str] = set()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if func in _STARTS:
+            self.started.add(_STARTS[func])
         if any(t.requires_grad for t in _tensors((args, kwargs))) and any(
             t.is_floating_point() and not t.requires_grad for t in _tensors(result)
         ):

@@ -19,6 +19,7 @@ def refuse(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> No
         _writes(setting)
         _randomness(setting)
         _detached(setting)
+        _own_graph(setting, strategy)
         _dependent_rows(setting, strategy)
         if by_table:
             _unsafe(setting, strategy)
@@ -79,6 +80,15 @@ def _detached(setting: Setting) -> None:
             "f is detached in part: its graph gives another derivative than its values, since"
             f" x left the graph in {', '.join(seen.cuts)}; forward and reverse mode would differ"
             " (.detach(), .data or torch.no_grad() inside f?)"
+        )
+
+
+def _own_graph(setting: Setting, strategy: Strategy) -> None:
+    # Forward mode alone calls f with an x that carries no graph, but a tangent, which is lost there.
+    if setting.probe.leaves and strategy.mode.endswith("forward"):
+        raise Unsupported(
+            "f starts a graph of its own where x carries none"
+            f" ({', '.join(setting.probe.leaves)}), which cuts the tangents of forward mode"
         )
 
 

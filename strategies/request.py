@@ -79,16 +79,18 @@ def inspect(operator: Operator, f: Function, inputs: Inputs, options: Options) -
     _check_inputs(operator, inputs)
     args = inputs[2:] if operator in DIRECTIONS else inputs[1:]
     x = inputs[0]
-    seen = probe(f, *_one_row_if_empty(x, args))
+    seen = probe(f, *_two_rows_if_empty(x, args))
     if not is_real(seen.y):
         raise TypeError(f"f must return one dense floating-point tensor, not {_kind(seen.y)}")
-    if seen.y.dim() == 0 or len(seen.y) != max(len(x), 1):
+    if seen.y.dtype != x.dtype:
+        raise TypeError(f"f must return x's dtype {x.dtype}, not {seen.y.dtype}; cast inside f")
+    if seen.y.dim() == 0 or len(seen.y) != (len(x) or 2):
         raise ValueError(
             f"f must map {tuple(x.shape)} to [{len(x)}, …], not {tuple(seen.y.shape)};"
             " single(f) adapts a function without a batch"
         )
     in_shape, out_shape = tuple(x.shape[1:]), tuple(seen.y.shape[1:])
-    if not prod(in_shape) or not prod(out_shape):
+    if not prod(out_shape):
         raise ValueError(f"nothing to differentiate: a row has shape {in_shape} -> {out_shape}")
     if reason := violated_shape(operator, in_shape, out_shape):
         raise ValueError(reason)
@@ -129,6 +131,8 @@ def _check_inputs(operator: Operator, inputs: Inputs) -> None:
         raise ValueError("x must have values, which a tensor on meta has not")
     if x.dim() == 0:
         raise ValueError("x must have a batch dimension [B, …]; try x[None] and single(f)")
+    if not prod(x.shape[1:]):
+        raise ValueError(f"nothing to differentiate: a row of x has shape {tuple(x.shape[1:])}")
     if operator in DIRECTIONS and len(inputs) < 2:
         raise ValueError(f"{operator} takes a direction: {operator}(f, x, v, *args)")
     for k, arg in enumerate(inputs[1:], start=1):
@@ -144,15 +148,17 @@ def _check_direction(
     operator: Operator, v: Tensor, x: Tensor, in_shape: Shape, out_shape: Shape
 ) -> None:
     expected = (len(x), *(out_shape if DIRECTIONS[operator] == "out" else in_shape))
-    if tuple(v.shape) != expected or v.dtype != x.dtype or v.device != x.device:
+    as_x = v.dtype == x.dtype and v.device == x.device and v.layout == x.layout
+    if tuple(v.shape) != expected or not as_x:
         raise ValueError(
             f"the direction of {operator} must be"
             f" {describe_as(torch.Size(expected), x.dtype, x.device)}, not {describe(v)}"
         )
 
 
-def _one_row_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
-    # Many functions reject an empty batch, and of an empty one only the output's shape matters.
+def _two_rows_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
+    # Many functions reject an empty batch, and BatchNorm a single row; of an empty one only the
+    # output's shape matters.
     if len(x):
         return x, args
-    return x.new_zeros(1, *x.shape[1:]), tuple(a.new_zeros(1, *a.shape[1:]) for a in args)
+    return x.new_zeros(2, *x.shape[1:]), tuple(a.new_zeros(2, *a.shape[1:]) for a in args)

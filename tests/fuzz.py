@@ -177,7 +177,7 @@ def _kind_of_x(rng: Random, made: Call) -> Call:
         lambda x: "x",
         lambda x: (x,),
         lambda x: x.detach().to("meta"),
-        lambda x: x.detach().to_sparse() if x.dim() else x,
+        lambda x: x.detach().to_sparse() if x.dim() and x.itemsize > 1 else x,
         lambda x: torch.nn.Parameter(x.detach().clone()) if x.is_floating_point() else x,
     ]
     return _with_x(made, rng.choice(changes))
@@ -362,7 +362,7 @@ AROUND: dict[str, Callable[[Call], Any]] = {
     "no-grad": _ordinary(torch.no_grad),
     "inference-mode": _ordinary(torch.inference_mode),
     "anomaly": _ordinary(lambda: torch.autograd.set_detect_anomaly(True, check_nan=False)),
-    "autocast": _ordinary(lambda: torch.autocast("cpu", enabled=False)),
+    "autocast": _ordinary(lambda: torch.autocast("cpu", torch.bfloat16)),
 } | {name: _transformed(transform) for name, transform in TRANSFORMS.items()}
 
 
@@ -470,7 +470,14 @@ def _compared(made: Call, found: Any) -> str:
         return "returned"
     if not made.subject.answerable:
         raise Misbehaved(f"{told(made)}\nreturns {own}, where no answer is right")
-    _near(made, own, expected(made, operator, inputs), TOLERANCE[x.dtype])
+    tolerance = TOLERANCE[x.dtype]
+    _near(made, own, expected(made, operator, inputs), tolerance)
+    if isinstance(found, Orders):
+        args = inputs[2 if operator in DIRECTIONS else 1 :]
+        exact = made.subject.exact(x, *args)
+        _near(made, found.value, exact.value.reshape(found.value.shape), tolerance)
+        if found.second is not None:
+            _near(made, found.first, exact.first.reshape(found.first.shape), tolerance)
     return "returned"
 
 

@@ -61,13 +61,16 @@ class Subject:
 
     def exact(self, x: Tensor, *args: Tensor) -> Exact:
         """By its formula, else by differences that move one row at a time."""
-        if isinstance(self.twin, Formula):
-            return self.twin.exact(x, *args)
-        assert self.twin is not None
-        flat = lambda z: self.twin(z.reshape(len(z), *self.place.in_shape)).reshape(  # noqa: E731
-            len(z), self.place.m
-        )
-        return one_row_differences(flat, x.detach().double().reshape(len(x), self.place.n))
+        f, place = self.twin, self.place
+        assert f is not None
+        if isinstance(f, Formula) and all(arg.dim() == 1 + arg.is_floating_point() for arg in args):
+            return f.exact(x, *args)
+        args = tuple(arg.double() if arg.is_floating_point() else arg for arg in args)
+
+        def flat(z: Tensor) -> Tensor:
+            return f(z.reshape(len(z), *place.in_shape), *args).reshape(len(z), place.m)
+
+        return one_row_differences(flat, x.detach().double().reshape(len(x), place.n))
 
 
 def watched(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,6 +146,11 @@ def _counting(place: Place) -> Core:
     return counted
 
 
+def _upcasting(place: Place) -> Core:
+    f = _mixed(place)
+    return lambda z: f(z).double()
+
+
 def _sums(place: Place) -> Core:
     return lambda z: (z**3).sum(1, keepdim=True).expand(len(z), place.m)
 
@@ -197,6 +205,7 @@ RIGHT: dict[str, Callable[[Place], Core]] = {
     "centred": _centred,
     "weak-coupling": _weak_coupling,
     "counting": _counting,
+    "upcasting": _upcasting,
     "sums": _sums,
     "force-func": _force_by_func,
     "force-autograd": _force_by_autograd,
@@ -215,7 +224,8 @@ def _net(place: Place) -> nn.Module:
 
 
 def _batch_norm(place: Place) -> nn.Module:
-    return nn.Sequential(nn.BatchNorm1d(place.n), Net(place.n, place.m)).double().train()
+    """With a large eps: of rows all the same, differences would not see the curvature."""
+    return nn.Sequential(nn.BatchNorm1d(place.n, eps=0.1), Net(place.n, place.m)).double().train()
 
 
 def _batch_norm_eval(place: Place) -> nn.Module:
