@@ -73,7 +73,7 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
 
 
 def _repeats(f: Function, inputs: Sequence[Tensor], y: Tensor, called: Called, times: int) -> bool:
-    """Whether f gives y again so many times: of few random numbers two draws may well be the same."""
+    """Whether f gives y again so many times: of few random numbers two draws may be the same."""
     x, *args = inputs
     # The same kernels on the same numbers: nothing but the order of atomic sums may differ.
     tolerance = 8 * torch.finfo(y.dtype).eps ** 0.75

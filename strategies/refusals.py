@@ -84,7 +84,7 @@ def _detached(setting: Setting) -> None:
 
 
 def _own_graph(setting: Setting, strategy: Strategy) -> None:
-    # Forward mode alone calls f with an x that carries no graph, but a tangent, which is lost there.
+    # Forward mode alone calls f with an x that carries no graph: a tangent, which is lost there.
     if setting.probe.leaves and strategy.mode.endswith("forward"):
         raise Unsupported(
             "f starts a graph of its own where x carries none"

@@ -120,7 +120,8 @@ def call(seed: int) -> Call:
     in_shape, B = _axes(rng, 3), rng.choice((0, 1, 2, 3, 4, 5))
     out_shape, dtype = _out_shape(rng, operator, in_shape), rng.choice((F32, F64, F64))
     x = HELD[rng.choice(sorted(HELD))](_values(rng, (B, *in_shape), dtype))
-    place = Place(in_shape, out_shape, rng.randrange(10**6), float(x.detach().sum()))
+    total, largest = float(x.detach().sum()), float(x.detach().abs().amax()) if B else 0.0
+    place = Place(in_shape, out_shape, rng.randrange(10**6), total, largest)
     with_args = rng.random() < 0.15
     found = subject(rng, place, measured=bool(unsafe.table().strategies), args=with_args)
     side = DIRECTIONS.get(operator)

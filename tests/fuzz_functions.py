@@ -27,12 +27,13 @@ class OwnRuntimeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a function lives: its shapes, and whether the batch it will meet sums above zero."""
+    """Where a function lives: its shapes, and of the batch it will meet the sum and largest."""
 
     in_shape: Shape
     out_shape: Shape
     seed: int
     total: float
+    largest: float
 
     @property
     def n(self) -> int:
@@ -115,9 +116,9 @@ def _branching(place: Place) -> Core:
 
 
 def _by_row(place: Place) -> Core:
-    """A Python branch on the largest row, such as solvers have that stop when all have converged."""
-    f = _mixed(place)
-    return lambda z: f(z) ** 2 if z.abs().amax() > 2 else f(z)
+    """A Python branch on the largest row, as solvers have that stop when all rows are done."""
+    f, above = _mixed(place), 0.6 if abs(place.largest - 0.6) > 0.05 else 10.0
+    return lambda z: f(z) ** 2 if z.abs().amax() > above else f(z)
 
 
 def _closure_of_rows(place: Place) -> Core:

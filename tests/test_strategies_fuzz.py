@@ -1,4 +1,4 @@
-"""Thousands of calls of the library, good and bad: each agrees with the reference, or says why not."""
+"""Thousands of calls of the library, good and bad: each is right, or says why it is not."""
 
 from __future__ import annotations
 
