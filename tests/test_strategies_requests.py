@@ -11,7 +11,7 @@ from conftest import Function, Net, draw, only
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from strategies import Orders, PlanMismatch, Unsupported, jacobian, jvp, prepare
+from strategies import Orders, PlanMismatch, Unsupported, hessian, jacobian, jvp, prepare
 
 B, N, M = 4, 3, 2
 
@@ -148,6 +148,21 @@ def test_few_random_numbers_are_seen() -> None:
     for _ in range(10):
         with pytest.raises(Unsupported, match="f is random"):
             jacobian(f, x)
+
+
+def test_detached_in_part_needs_digits() -> None:
+    with pytest.raises(
+        Unsupported, match=r"x left the graph in detach, and whether .* try float32"
+    ):
+        jacobian(lambda x: x**3 + x.detach() ** 2, draw(B, N, seed=1).bfloat16())
+
+
+def test_a_branch_on_the_batch_is_seen_in_any_row() -> None:
+    """Row 1 alone takes the other branch."""
+    x = torch.tensor([[2.0], [0.5], [2.0], [2.0]], dtype=torch.float64)
+    for name in ("functional-hessian", "functional-hessian-vectorized"):
+        with pytest.raises(Unsupported, match="f of row 1 alone differs from row 1 of f of the"):
+            hessian(lambda x: x**3 if x.amax() > 1 else x**2, x, strategy=name)
 
 
 def force(x: Tensor) -> Tensor:
