@@ -158,7 +158,7 @@ def _dtype_of_x(rng: Random, made: Call) -> Call:
 
 def _shape_of_x(rng: Random, made: Call) -> Call:
     changes: list[Callable[[Tensor], Any]] = [
-        lambda x: x.sum(),
+        lambda x: x.reshape(-1)[0] if x.numel() else x.new_zeros(()),
         lambda x: x[..., None],
         lambda x: x[None],
         lambda x: x.detach().new_zeros(len(x), 0) if x.dim() else x,
