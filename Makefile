@@ -25,7 +25,7 @@ select = --grid $(GRID) --device $(DEVICE) \
 	$(foreach file,$(STRATEGIES),--strategies '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify test method check format report readme clean
+.PHONY: help setup bench list verify coverage test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ list: $(READY) ## print the ids of the cases of GRID
 
 verify: $(READY) ## compare every case of GRID with its reference, without timing
 	@$(PYTHON) -m bench check $(select)
+
+coverage: $(READY) ## ask every strategy for the derivatives of every probe; 1 if torch is newly wrong
+	@$(PYTHON) -m bench coverage --results $(RESULTS)
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS))

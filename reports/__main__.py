@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     html = commands.add_parser("html", help="write the page and print its path")
     html.add_argument("run", help="a result file")
     html.add_argument("-o", "--output", metavar="FILE", help="default: beside the result file")
+    html.add_argument("--coverage", metavar="FILE", help="a result file of bench coverage")
     summary = commands.add_parser("summary", help="print the summary")
     summary.add_argument("run", help="a result file")
     export = commands.add_parser("export", help="write the table of cases")

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .answer import answer
+from .coverage import coverage
 from .export import as_json, csv
 from .load import ResultFileError, load
 from .markdown import MarkersError, between_markers, regimes
@@ -22,7 +23,14 @@ def html_command(given: argparse.Namespace) -> None:
     run = load(given.run)
     for warning in run.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    _write(given.output or Path(given.run).with_suffix(".html"), page(answer(run)))
+    covered = coverage(load(given.coverage)) if given.coverage else None
+    _write(given.output or _beside(given.run), page(answer(run), covered))
+
+
+def _beside(run: str) -> Path:
+    """The page's path beside the result file: `run.html` for `run.jsonl` and `run.jsonl.gz`."""
+    path = Path(run)
+    return (path.with_suffix("") if path.suffix == ".gz" else path).with_suffix(".html")
 
 
 def summary_command(given: argparse.Namespace) -> None:

@@ -12,13 +12,14 @@ from markupsafe import Markup
 from . import drawings, sheets
 from .advice import SKEW
 from .answer import Answer, environment, verdict
+from .coverage import Coverage
 from .export import as_json, csv
 
 HERE = Path(__file__).parent
 
 
-def page(found: Answer) -> str:
-    """The whole page; the same answer gives the same bytes."""
+def page(found: Answer, covered: Coverage | None = None) -> str:
+    """The whole page, with coverage where a run of it is given; same answers, same bytes."""
     loader = jinja2.FileSystemLoader(HERE / "templates")
     engine = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -43,6 +44,7 @@ def page(found: Answer) -> str:
         memory=drawings.memory(found),
         digits=sheets.digits(found),
         failures=sheets.failures(found),
+        coverage=covered,
         strategies=sheets.strategies(found),
         workloads=sheets.workloads(found),
         downloads={

@@ -8,9 +8,18 @@ from torch.func import hessian, jacrev, jvp, vmap
 
 from .batched import unit_directions
 from .forward import push
-from .functions import Function, row
-from .operators import Operator
-from .registry import Evaluate, Inputs, Options, directions_at_once, strategy, summed
+from .functions import Function, agree, moved, row
+from .loops import columns, pull, start
+from .operators import Operator, Orders
+from .registry import (
+    Evaluate,
+    Inputs,
+    Options,
+    Unsupported,
+    directions_at_once,
+    strategy,
+    summed,
+)
 
 _DIAGONAL, _LAPLACIAN = Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN
 
@@ -37,6 +46,51 @@ def vmap_vhvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
         return vmap(lambda v: jvp(jacobian, (z,), (v,))[1] @ v)(basis).movedim(0, -1)
 
     return vmap(one_row)
+
+
+@strategy(_LAPLACIAN, mode="reverse-over-reverse", sweep="one-pass", needs=["sum", "separable"])
+@summed
+@strategy(_DIAGONAL, mode="reverse-over-reverse", sweep="one-pass", needs=["sum", "separable"])
+def double_backward_ones(f: Function, inputs: Inputs, options: Options) -> Evaluate:
+    """Output by output: `autograd.grad` twice with ones; only where no two inputs meet.
+
+    The second ones give H·1, the row sums of the Hessian. They are its diagonal where it is
+    diagonal, which is tried here at two points: then, and only then, H v = (H·1) ∘ v for every v.
+    """
+    x, args = inputs[0], inputs[1:]
+    if not all(_inputs_apart(f, moved(x, 0.1, seed), args, seed) for seed in (5, 6)):
+        raise Unsupported(
+            "inputs of a row meet, so that H·1 is not the diagonal of the Hessian;"
+            " loop-double-backward and nested-jvp are right for any f"
+        )
+
+    @torch.enable_grad()
+    def evaluate(x: Tensor, *args: Tensor) -> Orders:
+        x, y = start(f, x, args, options)
+        one = torch.ones_like(y[:, 0])
+        jacobian = [pull(y_k, x, one, create_graph=True) for y_k in columns(y)]
+        sums = [
+            pull(g, x, torch.ones_like(g), keep=True, create_graph=options.create_graph)
+            for g in jacobian
+        ]
+        return Orders(y, torch.stack(jacobian, 1), torch.stack(sums, 1))
+
+    return evaluate
+
+
+@torch.enable_grad()
+def _inputs_apart(f: Function, x: Tensor, args: Inputs, seed: int) -> bool:
+    """Whether `H v = (H·1) ∘ v` for a v with no two entries alike, for every output."""
+    x, y = start(f, x, args, Options())
+    v = moved(torch.zeros_like(x), 1.0, seed)
+    for y_k in columns(y):
+        gradient = pull(y_k, x, torch.ones_like(y_k), create_graph=True)
+        along = pull(gradient, x, v, keep=True)
+        sums = pull(gradient, x, torch.ones_like(v), keep=True)
+        # Both sides go through the same backward passes: they differ by rounding alone.
+        if not agree(along, sums * v, tolerance=100 * torch.finfo(x.dtype).eps):
+            return False
+    return True
 
 
 def _curve(f: Function, x: Tensor, v: Tensor, args: Inputs) -> Tensor:

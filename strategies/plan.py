@@ -31,10 +31,14 @@ from .unsafe import unproven
 
 @dataclass(frozen=True)
 class Refusal:
-    """A strategy does not offer what was asked; a value, with its reason."""
+    """A strategy does not offer what was asked; a value, with its reason.
+
+    limit: torch itself raised, a `TorchLimit`.
+    """
 
     strategy: str
     reason: str
+    limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def prepare(
     if strategy != "auto":
         plan = attempt(setting, find(setting.operator, strategy))
         if isinstance(plan, Refusal):
-            raise Unsupported(f"{setting.operator} by {plan.strategy}: {plan.reason}")
+            kind = TorchLimit if plan.limit else Unsupported
+            raise kind(f"{setting.operator} by {plan.strategy}: {plan.reason}")
         return plan
     run, name, refusals = _first_willing(setting)
     return Plan(name, setting.operator, setting.options, refusals, _watch(setting), run)
@@ -121,7 +126,7 @@ def attempt(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> P
     try:
         run = _prepared(setting, strategy, by_table)
     except Unsupported as refusal:
-        return Refusal(strategy.name, str(refusal))
+        return Refusal(strategy.name, str(refusal), isinstance(refusal, TorchLimit))
     return Plan(strategy.name, setting.operator, setting.options, (), _watch(setting), run)
 
 

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .functions import Function, agree, is_real, moved, without_traces
+from .registry import Unsupported
 
 # A custom Function hides its backward from the dispatcher, and nests by rules of its own.
 CUSTOM_FUNCTION = "autograd.Function"
@@ -22,12 +23,12 @@ CUSTOM_FUNCTION = "autograd.Function"
 
 @dataclass(frozen=True)
 class Probe:
-    """What two calls of f showed.
+    """What calls of f showed.
 
     `y: [B, *out]`; `connected`: a graph leads from y to x; `modules`: those that ran;
     `operations`: what it is made of, by the names of `operation`; `writes`: into what f writes that
     it does not make itself, or None; `cuts`: functions that x went into and left without a graph;
-    `repeats`: the second call gave the same; `leaves`: where x carries no graph, functions by which
+    `repeats`: further calls gave the same; `leaves`: where x carries no graph, functions by which
     f starts one of its own.
     """
 
@@ -42,7 +43,10 @@ class Probe:
 
 
 def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
-    """Call f twice (if random, more), for what `Probe` holds; nothing of the calls remains."""
+    """Call f, and again, for what `Probe` holds; nothing of the calls remains.
+
+    What f raises goes on, but for parameters that cannot meet x: `Unsupported`.
+    """
     dispatched, called, bare = Dispatched(), Called(), Called()
     with (
         torch.inference_mode(False),
@@ -53,12 +57,19 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
         # Not the leaf itself: torch forbids to write into it before anyone could see the attempt.
         z = leaf.clone()
         given = tuple(arg.clone() for arg in args)
-        with called, dispatched:
-            y: Any = f(z, *given)
+        try:
+            with called, dispatched:
+                y: Any = f(z, *given)
+        except RuntimeError as error:
+            if reason := _misplaced(x, modules):
+                raise Unsupported(reason) from error
+            raise
         if not is_real(y):
             return Probe(y, False, tuple(modules))
         nodes = list(graph_of(y))
-        repeats = _repeats(f, (x.detach(), *given), y, bare, 16 if dispatched.random else 1)
+        # Few outputs may come out alike by chance where f draws random numbers.
+        calls = 16 if dispatched.draws else 1
+        repeats = _repeats(f, (x.detach(), *given), y, bare, calls)
     custom = {CUSTOM_FUNCTION} if any(isinstance(n, BackwardCFunction) for n in nodes) else set()
     return Probe(
         y.detach(),
@@ -73,7 +84,7 @@ def probe(f: Function, x: Tensor, args: Sequence[Tensor]) -> Probe:
 
 
 def _repeats(f: Function, inputs: Sequence[Tensor], y: Tensor, called: Called, times: int) -> bool:
-    """Whether f gives y again so many times: of few random numbers two draws may be the same."""
+    """Whether so many further calls of f give y again; `called` notes what they go through."""
     x, *args = inputs
     # The same kernels on the same numbers: nothing but the order of atomic sums may differ.
     tolerance = 8 * torch.finfo(y.dtype).eps ** 0.75
@@ -83,6 +94,21 @@ def _repeats(f: Function, inputs: Sequence[Tensor], y: Tensor, called: Called, t
         if not is_real(again) or not agree(y, again, tolerance):
             return False
     return True
+
+
+def _misplaced(x: Tensor, modules: Sequence[Module]) -> str | None:
+    """What is wrong with the parameters of the modules that ran before f raised, or None."""
+    for module in modules:
+        for p in module.parameters(recurse=False):
+            name = type(module).__name__
+            if p.device != x.device:
+                return f"parameters of {name} are on {p.device}, x is on {x.device}; move either"
+            if p.is_inference():
+                return (
+                    f"parameters of {name} are inference tensors, which no graph may hold;"
+                    " make the module outside of inference_mode"
+                )
+    return None
 
 
 def graph_of(y: Tensor) -> Iterator[Any]:
@@ -128,7 +154,7 @@ class Dispatched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: set[str] = set()
-        self.random = False
+        self.draws = False
         self._made: set[int] = set()
         self._written: list[tuple[str, int]] = []
 
@@ -137,9 +163,9 @@ class Dispatched(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         self._note_writes(func, args, kwargs)
+        self.draws |= torch.Tag.nondeterministic_seeded in func.tags
         result = func(*args, **kwargs)
         self.operations.add(operation(func, args, result))
-        self.random |= torch.Tag.nondeterministic_seeded in func.tags
         given = {_storage(t) for t in _tensors((args, kwargs))}
         self._made |= {_storage(t) for t in _tensors(result)} - given
         return result

@@ -124,9 +124,7 @@ def _check_surroundings() -> None:
 def _check_inputs(operator: Operator, inputs: Inputs) -> None:
     x = inputs[0]
     if not is_real(x):
-        raise TypeError(
-            f"x must be a dense floating-point tensor [B, …], not {_kind(x)}; {_remedy(x)}"
-        )
+        raise TypeError(f"x must be a floating-point tensor [B, …], not {_kind(x)}; {_remedy(x)}")
     if x.is_meta:
         raise ValueError("x must have values, which a tensor on meta has not")
     if x.dim() == 0:

@@ -96,7 +96,8 @@ def outs(choose: Any, operator: Operator, in_shape: Shape) -> Shape:
 def options(choose: Any, operator: Operator) -> dict[str, Any]:
     """A strategy by name or by the rule, and how to run it; combinations it declares not to do are
     left out."""
-    strategy = choose(some.sampled_from([None, *strategies_for(operator)]))
+    offered = [s for s in strategies_for(operator) if "separable" not in s.needs]
+    strategy = choose(some.sampled_from([None, *offered]))
     create_graph = choose(some.booleans())
     how: dict[str, Any] = {"values": choose(some.booleans())}
     if strategy is None:

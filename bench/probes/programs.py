@@ -47,6 +47,23 @@ def checkpointed(draw: Draw) -> Layer:
 
 
 @probe()
+def rearranged(draw: Draw) -> Layer:
+    """Slices, stacks, transposes and fresh tensors: what moves data and writes nothing."""
+    W = draw(2, 2)
+
+    def layer(x: Tensor) -> Tensor:
+        a, b = x[:, :2], x[:, 2:].flip(-1)
+        pairs = torch.stack([a - b, -a], -1).mT @ W + torch.zeros(2, 2, dtype=x.dtype)
+        edges = torch.cat([x[:, 0].unsqueeze(-1), b / 2], -1) ** 2
+        spread = x[:, :1].expand(-1, 4) * torch.eye(4, dtype=x.dtype)[0]
+        left, right = (pairs**3).permute(0, 2, 1).flatten(1).split(2, -1)
+        empty = torch.empty(len(x), 0, dtype=x.dtype)
+        return torch.cat([left, right * left, edges * x.new_ones(3), spread, empty], -1)
+
+    return layer
+
+
+@probe()
 def in_place(draw: Draw) -> Layer:
     """In-place operations on a tensor made of x."""
     return lambda x: (x * x).sin_().mul_(x)
