@@ -408,6 +408,7 @@ BAD: dict[str, Callable[[Place], Any]] = {
     "returns-nothing-a-row": _returning(lambda y: y.reshape(len(y), -1)[:, :0]),
     "takes-too-much": lambda place: lambda x, a, b, c, d: x,
 }
+DRAWING = ("random", "noisy")
 NOT_CALLABLE = {"none": None, "a number": 3, "a name": "f", "a tensor": torch.ones(2)}
 
 
