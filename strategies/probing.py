@@ -244,7 +244,7 @@ def graph_tells_the_truth(f: Function, x: Tensor, args: Sequence[Tensor], *, ord
     def projected(z: Tensor) -> Tensor:
         """`[B]`: an uneven sum of each row's outputs, so that none cancels another."""
         rows = f(z, *args).reshape(len(x), -1)
-        return rows @ moved(torch.zeros_like(rows[0].detach()), 1.0, seed=4)
+        return (rows * moved(torch.zeros_like(rows[0].detach()), 1.0, seed=4)).sum(-1)
 
     with without_traces(x.device):
         by_graph = _along(projected, x, v, order)
