@@ -13,8 +13,9 @@ from torch.autograd import forward_ad
 from . import auto
 from .functions import Function, Independence, check_rows_independent, is_real
 from .guard import describe, describe_as
+from .honesty import graph_tells_the_truth
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Shape, violated_shape
-from .probing import Probe, graph_tells_the_truth, probe
+from .probing import Probe, probe
 from .registry import Inputs, Options, Unsupported
 
 
