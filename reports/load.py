@@ -13,6 +13,10 @@ import pandas as pd
 from .schema import AXES, KINDS, MEASURES, SCHEMA, STATUSES, case_id, contest_id, way
 
 
+# The lines with which a runner begins.
+BEGINS = ("run", "resume")
+
+
 class ResultFileError(ValueError):
     """A file that cannot be read as a result file; the message is one line and says why."""
 
@@ -43,10 +47,16 @@ def load(path: str | Path) -> Run:
     lines, warnings = _lines(path, text)
     header = _header(path, lines)
     rows = [_row(line) for line in lines if line.get("kind") == "row"]
+    # What the runner found odd: no core of its own, a machine that is not quite the same.
+    warnings += [text for line in lines if line["kind"] in BEGINS for text in _warned(line)]
     # A run that was gone on with ended more than once: its last line counts.
     if lines[-1].get("kind") != "end" or lines[-1].get("interrupted"):
         warnings.append("the run did not end: it was interrupted or is still going on")
     return Run(path, header, _table(rows), tuple(warnings))
+
+
+def _warned(line: dict[str, Any]) -> list[str]:
+    return [str(text) for text in line.get("warnings", [])]
 
 
 def _text(path: Path) -> str:

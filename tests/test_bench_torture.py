@@ -111,7 +111,7 @@ class Killed:
         assert self._runner.returncode == 130
         assert not psutil.wait_procs(workers, timeout=10)[1]
         assert self.lines()[-1]["interrupted"]
-        assert "did not end" in load(self.path).warnings[0]
+        assert "did not end" in load(self.path).warnings[-1]
         told = said.rpartition("go on with: ")[2].strip()
         assert shlex.split(told)[4:] == [*self._asked, "--resume", str(self.path)]
         self._again()
@@ -168,5 +168,5 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path: Path, see
     # One that was killed twice is called crashed, by the rule; no other is.
     twice = [r["status"] for r, i in zip(rows, ids, strict=True) if begun[i, r["pass"]] > 1]
     assert {r["status"] for r in rows} <= {"ok", *twice}
-    assert load(killed.path).warnings == ()
+    assert not [text for text in load(killed.path).warnings if "did not end" in text]
     assert not list(tmp_path.glob("input-derivatives-*/run-*"))

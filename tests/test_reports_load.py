@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -84,3 +85,13 @@ def test_a_status_nobody_knows_is_an_error(tmp_path: Path) -> None:
     run = load(write(tmp_path / "r.jsonl", rows(lambda s, n: 1, strategies=["a"], status="odd")))
     assert set(run.rows["status"]) == {"error"}
     assert run.rows.loc[0, "reason"] == "unknown status 'odd'"
+
+
+def test_what_the_runner_found_odd_and_how_it_ended_last_is_said(tmp_path: Path) -> None:
+    stopped = {"kind": "end", "interrupted": True}
+    again = {"kind": "resume", "warnings": ["pinned was [1] and is [0]"]}
+    odd = write(tmp_path / "r.jsonl", [stopped, again], warnings=["not pinned"])
+    assert load(odd).warnings == ("not pinned", "pinned was [1] and is [0]")
+    lost = write(tmp_path / "r.jsonl", [])
+    lost.write_text(lost.read_text() + json.dumps(again) + "\n" + json.dumps(stopped) + "\n")
+    assert "did not end" in load(lost).warnings[-1]
