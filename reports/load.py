@@ -12,7 +12,6 @@ import pandas as pd
 
 from .schema import AXES, KINDS, MEASURES, SCHEMA, STATUSES, case_id, contest_id, way
 
-
 # The lines with which a runner begins.
 BEGINS = ("run", "resume")
 
