@@ -82,7 +82,7 @@ class Killed:
         # Before its first line a runner is not yet one that could be interrupted cleanly.
         least = how == "interrupt"
         self._wait(len(self.lines()) + self._random.randrange(least, 8))
-        time.sleep(self._random.uniform(0, 2))
+        time.sleep(self._random.uniform(0, 1))
         whole = self.lines()
         print(f"{how} after {len(whole)} lines, {'ended' if self._ended() else 'running'}")
         getattr(self, how)()
