@@ -20,7 +20,7 @@ from .check import Checked, check
 from .counters import counters, cuda_peak_bytes, fallbacks
 from .device import DEVICES, device_seconds, waiting
 from .plugin import ROW
-from .record import Row, recording
+from .record import Row, recording, spending
 
 
 def test_time(
@@ -34,10 +34,12 @@ def test_time(
         _checked(made, plan, references, row)
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
         call = waiting(evaluate, device)
-        row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
-        row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
+        with spending(row, "calls"):
+            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+            row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
         if not request.config.option.bench_pass:
-            _counted(plan, made, call, row)
+            with spending(row, "counters"):
+                _counted(plan, made, call, row)
         benchmark.extra_info.update(
             {
                 **case.axes,
@@ -54,20 +56,23 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
     if row["status"] != "ok":
         pytest.skip(f"{row['status']}: {row['reason']}")
     made = subject(case)
-    plan = made.prepare()
+    with spending(row, "prepare"):
+        plan = made.prepare()
     assert isinstance(plan, Plan)
     call = waiting(_training(plan, made), DEVICES[case.device]())
     with recording(case) as trained:
-        trained["wall_s"], _ = _timed(call, benchmark, trained)
+        with spending(row, "calls"):
+            trained["wall_s"], _ = _timed(call, benchmark, trained)
         row["train_s"] = trained["wall_s"]
     if trained["status"] != "ok":
         row.update(status=trained["status"], reason=f"training: {trained['reason']}")
 
 
 def _prepared(made: Subject, row: Row) -> Plan:
-    start = time.perf_counter()
-    plan = made.prepare()
-    row["prepare_s"] = time.perf_counter() - start
+    with spending(row, "prepare"):
+        start = time.perf_counter()
+        plan = made.prepare()
+        row["prepare_s"] = time.perf_counter() - start
     if isinstance(plan, Refusal):
         row["status"], row["reason"], row["prepare_s"] = "unsupported", plan.reason, None
         pytest.skip(plan.reason)
@@ -75,12 +80,14 @@ def _prepared(made: Subject, row: Row) -> Plan:
 
 
 def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
-    start = time.perf_counter()
-    result = plan(*made.inputs)
-    DEVICES[made.case.device]().synchronize()
-    row["first_s"] = time.perf_counter() - start
+    with spending(row, "calls"):
+        start = time.perf_counter()
+        result = plan(*made.inputs)
+        DEVICES[made.case.device]().synchronize()
+        row["first_s"] = time.perf_counter() - start
     assert isinstance(result, Tensor)
-    found: Checked = check(made, result, references)
+    with spending(row, "reference"):
+        found: Checked = check(made, result, references)
     row.update(found.fields)
     if found.reason:
         (pytest.fail if found.status == "wrong" else pytest.skip)(found.reason)

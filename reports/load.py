@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ class ResultFileError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its header, one table row for each measured case and pass, and what is odd."""
+    """One run: its header, one table row for each measured case and pass, what is odd, its end."""
 
     path: Path
     header: dict[str, Any]
     rows: pd.DataFrame
     warnings: tuple[str, ...]
+    end: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -48,10 +49,13 @@ def load(path: str | Path) -> Run:
     rows = [_row(line) for line in lines if line.get("kind") == "row"]
     # What the runner found odd: no core of its own, a machine that is not quite the same.
     warnings += [text for line in lines if line["kind"] in BEGINS for text in _warned(line)]
+    ends = [line for line in lines if line.get("kind") == "end"]
     # A run that was gone on with ended more than once: its last line counts.
     if lines[-1].get("kind") != "end" or lines[-1].get("interrupted"):
         warnings.append("the run did not end: it was interrupted or is still going on")
-    return Run(path, header, _table(rows), tuple(warnings))
+    # Its rows are of several sessions, and a killed one left no time: nothing is said of a total.
+    once = not any(line["kind"] == "resume" for line in lines)
+    return Run(path, header, _table(rows), tuple(warnings), ends[-1] if ends and once else {})
 
 
 def _warned(line: dict[str, Any]) -> list[str]:

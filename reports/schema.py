@@ -59,6 +59,8 @@ MEASURES: dict[str, object] = {
     "device_s": [],
     "train_s": [],
     "steal_s": None,
+    # By what for: prepare, reference, calls, counters; the rest of a run is the suite's own time.
+    "spent_s": {},
     "loops": None,
     "warmup": None,
     "counters": {},

@@ -213,6 +213,13 @@ def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataF
     return found
 
 
+def own_share(rows: pd.DataFrame, wall_s: float | None) -> float:
+    """Share of a run's wall time that is the suite's own: neither prepare, nor references, nor
+    counters, nor calls of plans; nan where the file does not say."""
+    spent = sum(sum(each.values()) for each in rows["spent_s"])
+    return 1 - spent / wall_s if wall_s and spent else float("nan")
+
+
 def statuses(table: pd.DataFrame) -> dict[str, int]:
     """How many cases have each status, worst first."""
     counts = table["status"].value_counts()
