@@ -41,6 +41,8 @@ _FILLS_WITH = {"full_like": 1, "new_full": 2}
 _FACTORIES = {"full", "zeros", "ones", "eye", "arange", "scalar_tensor", "linspace"}
 # A constant lives as long as its plan: larger ones are made at each call, as without a trace.
 _LARGEST_CONSTANT = 2**24
+# How the constants that were folded are named in the graph, unlike the tensors that f reads.
+FOLDED = "_folded"
 
 
 def simplify(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:
@@ -126,7 +128,7 @@ def fold_constants(graph: GraphModule) -> None:
                     known[node] = found
     for k, (node, value) in enumerate(known.items()):
         if any(user not in known for user in node.users):
-            _put(graph, node, f"_folded{k}", value)
+            _put(graph, node, f"{FOLDED}{k}", value)
 
 
 def _independent(node: Node) -> None:

@@ -58,9 +58,14 @@ def held_by(graph: GraphModule) -> list[Tensor]:
 
 def trace(evaluate: Evaluate, inputs: Inputs) -> GraphModule:
     """The graph of aten operations of one evaluation; raises `Unsupported` where there is none."""
+
+    # A function of its own, because make_fx counts default arguments of its function as inputs.
+    def plain(*given: Tensor) -> Tensor | tuple[Tensor | None, ...]:
+        found = evaluate(*given)
+        return tuple(found) if isinstance(found, Orders) else found
+
     try:
-        # A lambda, because make_fx counts default arguments of its function as inputs.
-        return make_fx(lambda *given: evaluate(*given))(*inputs)
+        return make_fx(plain)(*inputs)
     except Exception as error:  # the tracer raises whatever an operation under it raises
         raise Unsupported(f"cannot be traced: {first_line(error)}") from error
 
