@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from .plugin import ROW
 from .record import Row, recording
 
 
+# A compiled or captured evaluation does not show the dispatcher what it launches.
+UNCOUNTED = ("compile", "cuda-graph")
+
+
 def test_time(
     case: Case, benchmark: Any, references: Path, rows: dict[str, Row], request: Any
 ) -> None:
@@ -32,7 +37,7 @@ def test_time(
         _checked(made, plan, references, row)
         call = _call(plan, made.inputs, case.device)
         row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
-        if not request.config.option.bench_pass:
+        if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             _counted(plan, made, call, row)
         benchmark.extra_info.update(
             {**case.axes, "prepare_s": row["prepare_s"], "error": row["error"]}
@@ -56,13 +61,28 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
 
 
 def _prepared(made: Subject, row: Row) -> Plan:
-    start = time.perf_counter()
-    plan = made.prepare()
-    row["prepare_s"] = time.perf_counter() - start
+    with cold(made.case.execution):
+        start = time.perf_counter()
+        plan = made.prepare()
+        row["prepare_s"] = time.perf_counter() - start
     if isinstance(plan, Refusal):
         row["status"], row["reason"], row["prepare_s"] = "unsupported", plan.reason, None
         pytest.skip(plan.reason)
     return plan
+
+
+@contextmanager
+def cold(execution: str) -> Iterator[None]:
+    """Without what inductor compiled in an earlier pass or run: compiling is what is measured."""
+    if execution != "compile":
+        yield
+        return
+    # Importing inductor takes seconds once a process, whoever comes first.
+    import torch._inductor.compile_fx
+    from torch._inductor.utils import fresh_cache
+
+    with fresh_cache():
+        yield
 
 
 def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:

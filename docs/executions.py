@@ -1,6 +1,6 @@
 """Prints the figures of docs/executions.md: nodes, forward passes of an hvp, traced against eager.
 
-    OMP_NUM_THREADS=1 python docs/executions.py nodes | passes | compare [ID …] | compile
+OMP_NUM_THREADS=1 python docs/executions.py nodes | passes | compare [ID …] | compile
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def nodes() -> None:
             tracing.simplify = count
             plan_of(case, "traced")
         size = " ".join(f"{k}={v}" for k, v in spec[3].items())
-        print(f"| {case.operator}: {case.strategy} | {case.workload} {size} | {seen[0]} | {seen[1]} |")
+        print(
+            f"| {case.operator}: {case.strategy} | {case.workload} {size} | {seen[0]} | {seen[1]} |"
+        )
 
 
 def passes() -> None:
@@ -90,7 +92,10 @@ def passes() -> None:
     print("| hvp on mlp-scalar, n = 64, B = 64 | eager | traced |\n|---|---|---|")
     for name in ("forward-over-reverse", "reverse-over-reverse", "reverse-over-forward"):
         case = case_of("hvp", name, "mlp-scalar", {"n": 64}, 64)
-        print(f"| {name} | " + " | ".join(f"{hvp_passes(case, e):.2f}" for e in ("eager", "traced")), "|")
+        print(
+            f"| {name} | " + " | ".join(f"{hvp_passes(case, e):.2f}" for e in ("eager", "traced")),
+            "|",
+        )
 
 
 def hvp_passes(case: Case, execution: str) -> float:
@@ -164,7 +169,9 @@ def compare(only: Sequence[str]) -> None:
 
 def compile_rows() -> None:
     """Eager, traced and compile of a few cases: what preparing costs and what it brings."""
-    print("| case | eager | traced | compile | prepare traced | prepare compile | pays back after |")
+    print(
+        "| case | eager | traced | compile | prepare traced | prepare compile | pays back after |"
+    )
     print("|---|---|---|---|---|---|---|")
     for k in COMPILED:
         case = case_of(*NODES[k])

@@ -89,9 +89,13 @@ def as_kind_of(node: Node, stands: Node) -> Node | None:
         return None
     if found.dtype != to.dtype:
         there = Kind(found.shape, to.dtype, to.device, None)
-        stands = call(node.graph, node, torch.ops.aten._to_copy.default, stands, to=there, dtype=to.dtype)
+        stands = call(
+            node.graph, node, torch.ops.aten._to_copy.default, stands, to=there, dtype=to.dtype
+        )
     if found.shape != to.shape:
-        stands = call(node.graph, node, torch.ops.aten.expand.default, stands, list(to.shape), to=to)
+        stands = call(
+            node.graph, node, torch.ops.aten.expand.default, stands, list(to.shape), to=to
+        )
     return stands
 
 

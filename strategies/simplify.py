@@ -186,5 +186,3 @@ def _base(node: Node) -> Node:
     while name(node) in _VIEWS and isinstance(node.args[0], Node):
         node = node.args[0]
     return node
-
-

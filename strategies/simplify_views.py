@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch.fx import Graph, Node
 
-from .graphs import as_kind_of, call, kind, name, pure, replace
+from .graphs import as_kind_of, call, kind, name, replace
 
 aten = torch.ops.aten
 
@@ -20,6 +20,13 @@ _RESHAPES = {"view", "_unsafe_view", "reshape", "unsqueeze", "squeeze"}
 _PERMUTATIONS = {"t", "transpose", "permute"}
 # What reads strides: with one of them in the graph a node's stand-in must have the same strides.
 _READS_STRIDES = {"as_strided", "as_strided_scatter", "view_as_complex", "_reshape_alias"}
+
+# Known to broadcast: torch's tag for elementwise operations is also on some that do not
+# (`gelu_backward` where oneDNN computes it).
+_BROADCAST = {
+    *("add", "sub", "mul", "div", "pow", "where", "maximum", "minimum", "addcmul", "addcdiv"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "tanh_backward", "sigmoid_backward"),
+}
 
 
 def drop_views(graph: Graph) -> None:
@@ -163,15 +170,11 @@ _RULES: dict[frozenset[str], Callable[[Node], Node | None]] = {
 def absorb_expands(graph: Graph) -> None:
     """Drop an `expand` before an elementwise operation that broadcasts by itself."""
     for node in graph.nodes:
-        if not _elementwise(node) or kind(node) is None:
+        if name(node) not in _BROADCAST or kind(node) is None:
             continue
         for k, arg in enumerate(node.args):
             if isinstance(arg, Node) and name(arg) == "expand" and _broadcasts(node, k, arg):
                 node.update_arg(k, arg.args[0])
-
-
-def _elementwise(node: Node) -> bool:
-    return pure(node) and torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def _broadcasts(node: Node, at: int, expand: Node) -> bool:

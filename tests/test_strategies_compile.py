@@ -93,9 +93,7 @@ def test_compiled_plan_trains(operator: str, name: str) -> None:
     op, own = Operator(operator), leaves(Operator(operator))
     x, t = own.inputs
     inputs = (x, own.v, t) if op in DIRECTIONS else (x, t)
-    plan = prepare(
-        op, own.net, *inputs, strategy=name, execution="compile", create_graph=True
-    )
+    plan = prepare(op, own.net, *inputs, strategy=name, execution="compile", create_graph=True)
     check_gradients(orders_of(op, plan(*inputs)), own, differences(op, False))
 
 
