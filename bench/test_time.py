@@ -21,7 +21,6 @@ from .counters import counters, cuda_peak_bytes, fallbacks
 from .plugin import ROW
 from .record import Row, recording
 
-
 # A compiled or captured evaluation does not show the dispatcher what it launches.
 UNCOUNTED = ("compile", "cuda-graph")
 
@@ -78,7 +77,6 @@ def cold(execution: str) -> Iterator[None]:
         yield
         return
     # Importing inductor takes seconds once a process, whoever comes first.
-    import torch._inductor.compile_fx
     from torch._inductor.utils import fresh_cache
 
     with fresh_cache():

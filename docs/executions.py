@@ -10,17 +10,18 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from bench.case import Case, subject
 from bench.counters import counters
 from bench.grid import Block, blocks, cases
-from strategies import Operator, Plan
-from strategies import tracing
+from strategies import Operator, Plan, tracing
 
 NODES = (
     ("hvp", "forward-over-reverse", "mlp-scalar", {"n": 64}, 64),
@@ -68,23 +69,24 @@ def nodes() -> None:
     """Nodes of the graph as recorded and as replayed."""
     print("| strategy | workload | recorded | simplified |\n|---|---|---|---|")
     for spec in NODES:
-        case, seen = case_of(*spec), []
-
-        def count(graph: torch.fx.GraphModule, inputs: tuple, seen: list = seen):
-            seen.append(len(graph.graph.nodes))
-            simple = simplified(graph, inputs)
-            seen.append(len(simple.graph.nodes))
-            return simple
-
-        with ExitStack() as stack:
-            simplified = tracing.simplify
-            stack.callback(setattr, tracing, "simplify", simplified)
-            tracing.simplify = count
-            plan_of(case, "traced")
+        case = case_of(*spec)
+        before, after = counted(case)
         size = " ".join(f"{k}={v}" for k, v in spec[3].items())
-        print(
-            f"| {case.operator}: {case.strategy} | {case.workload} {size} | {seen[0]} | {seen[1]} |"
-        )
+        print(f"| {case.operator}: {case.strategy} | {case.workload} {size} | {before} | {after} |")
+
+
+def counted(case: Case) -> list[int]:
+    simplify, seen = tracing.simplify, []
+
+    def counting(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:
+        seen.append(len(graph.graph.nodes))
+        simple = simplify(graph, inputs)
+        seen.append(len(simple.graph.nodes))
+        return simple
+
+    with mock.patch.object(tracing, "simplify", counting):
+        plan_of(case, "traced")
+    return seen
 
 
 def passes() -> None:
@@ -153,7 +155,7 @@ def compare(only: Sequence[str]) -> None:
         if isinstance(traced, str):
             refused.append(f"{case.id}: {traced}")
             continue
-        times = seconds_each([lambda p=eager: p(*inputs), lambda p=traced: p(*inputs)])
+        times = seconds_each([partial(eager, *inputs), partial(traced, *inputs)])
         found.append((case, *ratio(*times), statistics.median(times[0]), prepare_s))
         print(f"{found[-1][1]:.2f} [{found[-1][2]:.2f}, {found[-1][3]:.2f}] {case.id}", flush=True)
     ratios = [r for _, r, *_ in found]
@@ -176,9 +178,7 @@ def compile_rows() -> None:
     for k in COMPILED:
         case = case_of(*NODES[k])
         plans = [plan_of(case, e) for e in ("eager", "traced", "compile")]
-        assert all(isinstance(plan, Plan) for plan, _, _ in plans), plans
-        inputs = plans[0][1]
-        times = seconds_each([lambda p=plan: p(*inputs) for plan, _, _ in plans])  # type: ignore
+        times = seconds_each([partial(plan, *inputs) for plan, inputs, _ in plans])
         middle = [statistics.median(t) for t in times]
         pays = [(plans[i][2] - plans[0][2]) / (middle[0] - middle[i]) for i in (1, 2)]
         cells = [*(f"{t * 1e3:.3f} ms" for t in middle), *(f"{p[2]:.2f} s" for p in plans[1:])]

@@ -13,7 +13,7 @@ inputs; what was folded from fresh factories alone stays a constant.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,9 +93,9 @@ def _places(graph: GraphModule, held: dict[str, Tensor]) -> dict[str, Node]:
     return made
 
 
-def _compile(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+def _compile(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     try:
-        run = torch._inductor.compile(graph, inputs)
+        run = torch._inductor.compile(graph, list(inputs))
         run(*inputs)
     except Exception as error:  # inductor and the C++ compiler raise whatever they meet
         if out_of_memory(error):

@@ -18,28 +18,23 @@ aten = torch.ops.aten
 
 # The same operation of the dispatcher, with the same derivatives, from a faster caller: only
 # operations whose positional arguments and keywords mean the same in both.
+_DEFAULT = (
+    *("abs", "addcdiv", "bmm", "cat", "ceil", "cos", "cosh", "dot", "erf", "exp", "expm1", "floor"),
+    *("log", "log1p", "mm", "mv", "neg", "permute", "reciprocal", "relu", "rsqrt", "sigmoid"),
+    *("sign", "sin", "sinh", "sqrt", "square", "stack", "t", "tan", "tanh", "unsqueeze"),
+    *("addmm", "addmv", "baddbmm", "reshape"),
+)
+_WITH_TENSOR = ("add", "div", "eq", "ge", "gt", "le", "lt", "mul", "ne", "sub")
 _POSITIONAL: dict[Any, Callable[..., Any]] = {
-    **{
-        getattr(aten, name).default: getattr(torch, name)
-        for name in """
-            abs addcdiv bmm cat ceil cos cosh dot erf exp expm1 floor log log1p mm mv neg permute
-            reciprocal relu rsqrt sigmoid sign sin sinh sqrt square stack t tan tanh
-            unsqueeze addmm addmv baddbmm
-        """.split()
-    },
-    **{
-        getattr(aten, name).Tensor: getattr(torch, name)
-        for name in "add div eq ge gt le lt mul ne sub".split()
-        if hasattr(getattr(aten, name, None), "Tensor")
-    },
-    **{getattr(aten, name).Scalar: getattr(torch, name) for name in "add div mul sub".split()},
+    **{getattr(aten, name).default: getattr(torch, name) for name in _DEFAULT},
+    **{getattr(aten, name).Tensor: getattr(torch, name) for name in _WITH_TENSOR},
+    **{getattr(aten, name).Scalar: getattr(torch, name) for name in ("add", "div", "mul", "sub")},
     aten.pow.Tensor_Scalar: torch.pow,
     aten.pow.Tensor_Tensor: torch.pow,
     aten.select.int: torch.select,
     aten.transpose.int: torch.transpose,
     aten.squeeze.dim: torch.squeeze,
     aten.where.self: torch.where,
-    aten.reshape.default: torch.reshape,
     aten.expand.default: Tensor.expand,
     aten.sum.dim_IntList: torch.sum,
 }

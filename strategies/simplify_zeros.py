@@ -31,14 +31,16 @@ _FACTORIES = {
 _FILLED = {"full": 1, "full_like": 1, "new_full": 2, "scalar_tensor": 0}
 
 # Linear in the first argument: zeros in, zeros out.
-_LINEAR = """
-    alias detach lift_fresh lift_fresh_copy clone _to_copy view _unsafe_view reshape expand permute
-    t transpose select slice unsqueeze squeeze diagonal as_strided unfold flip roll repeat movedim
-    neg sum mean cumsum tril triu real imag index_select index gather
-    tanh_backward sigmoid_backward softplus_backward silu_backward gelu_backward elu_backward
-    threshold_backward leaky_relu_backward hardtanh_backward _softmax_backward_data
-    _log_softmax_backward_data select_backward slice_backward diagonal_backward
-""".split()
+_LINEAR = (
+    *("alias", "detach", "lift_fresh", "lift_fresh_copy", "clone", "_to_copy", "view", "reshape"),
+    *("_unsafe_view", "expand", "permute", "t", "transpose", "select", "slice", "unsqueeze"),
+    *("squeeze", "diagonal", "as_strided", "unfold", "flip", "roll", "repeat", "movedim"),
+    *("neg", "sum", "mean", "cumsum", "tril", "triu", "real", "imag"),
+    *("index_select", "index", "gather", "select_backward", "slice_backward", "diagonal_backward"),
+    *("tanh_backward", "sigmoid_backward", "softplus_backward", "silu_backward", "gelu_backward"),
+    *("elu_backward", "threshold_backward", "leaky_relu_backward", "hardtanh_backward"),
+    *("_softmax_backward_data", "_log_softmax_backward_data"),
+)
 
 
 def fold_zeros(graph: Graph) -> None:

@@ -19,8 +19,6 @@ from test_strategies_training import (
 )
 from torch import Tensor
 
-import strategies.compiling
-import strategies.cuda_graphs
 from strategies import DIRECTIONS, Operator, Options, PlanMismatch, Unsupported, prepare
 from strategies.cuda_graphs import captured
 
@@ -101,7 +99,7 @@ def test_a_branch_on_values_is_refused_not_compiled_in_part() -> None:
     def f(x: Tensor) -> Tensor:
         return x.sin() if x.sum() > 0 else x.cos()
 
-    with pytest.raises(Unsupported, match="cannot be traced|does not hold at other values"):
+    with pytest.raises(Unsupported, match=r"cannot be traced|does not hold at other values"):
         prepare("jacobian", f, draw(B, N, seed=1), strategy="jacrev-sum", execution="compile")
 
 
@@ -110,7 +108,7 @@ def test_what_the_compiler_raises_is_the_reason(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("No working C++ compiler found\nand more")
 
     monkeypatch.setattr(torch._inductor, "compile", no_compiler)
-    with pytest.raises(Unsupported, match="cannot be compiled: No working C\\+\\+ compiler found$"):
+    with pytest.raises(Unsupported, match=r"cannot be compiled: No working C\+\+ compiler found$"):
         prepare("jacobian", Net(), draw(B, N, seed=1), execution="compile", strategy="loop-grad")
 
 
