@@ -109,19 +109,20 @@ def hvp_passes(case: Case, execution: str) -> float:
 
 
 def seconds_each(calls: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Medians of short bursts of each call in turn: what disturbs one block disturbs both."""
+    """CPU seconds of short bursts of each call in turn: one thread, and whoever shares the machine
+    stays out of them."""
     for call in calls:
         call()
-    start = time.perf_counter()
+    start = time.process_time()
     calls[0]()
-    burst = max(1, min(100, math.ceil(2e-3 / max(time.perf_counter() - start, 1e-7))))
+    burst = max(1, min(100, math.ceil(2e-3 / max(time.process_time() - start, 1e-7))))
     found: list[list[float]] = [[] for _ in calls]
     for _ in range(BLOCKS):
         for call, into in zip(calls, found, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(burst):
                 call()
-            into.append((time.perf_counter() - start) / burst)
+            into.append((time.process_time() - start) / burst)
     return found
 
 

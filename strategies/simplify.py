@@ -30,7 +30,8 @@ from .graphs import (
     pure,
     replace,
 )
-from .simplify_views import absorb_expands, drop_views
+from .simplify_loops import batch_loops
+from .simplify_views import absorb_expands, drop_views, reads_strides
 from .simplify_zeros import fold_zeros
 
 aten = torch.ops.aten
@@ -54,12 +55,8 @@ def simplify(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:
     if any(mutates(node) for node in graph.graph.nodes):
         return graph
     note_kinds(graph)
-    fold_zeros(graph.graph)
-    # The second round sees what the first one brought together.
-    for _ in range(2):
-        drop_views(graph.graph)
-        merge_common(graph)
-    absorb_expands(graph.graph)
+    if not reads_strides(graph.graph):
+        _shorten(graph)
     fold_constants(graph)
     merge_common(graph)
     own_results(graph.graph)
@@ -67,6 +64,16 @@ def simplify(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
+
+
+def _shorten(graph: GraphModule) -> None:
+    fold_zeros(graph.graph)
+    # The second round sees what the first one brought together.
+    for _ in range(2):
+        drop_views(graph.graph)
+        merge_common(graph)
+        batch_loops(graph.graph)
+    absorb_expands(graph.graph)
 
 
 def functional(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:

@@ -18,12 +18,12 @@ _COPIES = {"clone", "_to_copy"}
 # All keep the elements in row-major order, so that the last shape of a chain is all that counts.
 _RESHAPES = {"view", "_unsafe_view", "reshape", "unsqueeze", "squeeze"}
 _PERMUTATIONS = {"t", "transpose", "permute"}
-# What reads strides: with one of them in the graph a node's stand-in must have the same strides.
+# With one of these in the graph no node may stand for another one of other strides.
 _READS_STRIDES = {"as_strided", "as_strided_scatter", "view_as_complex", "_reshape_alias"}
 
 # Known to broadcast: torch's tag for elementwise operations is also on some that do not
 # (`gelu_backward` where oneDNN computes it).
-_BROADCAST = {
+BROADCAST = {
     *("add", "sub", "mul", "div", "pow", "where", "maximum", "minimum", "addcmul", "addcdiv"),
     *("eq", "ne", "lt", "le", "gt", "ge", "tanh_backward", "sigmoid_backward"),
 }
@@ -36,15 +36,14 @@ def drop_views(graph: Graph) -> None:
     be an input (`own_results`). `view` becomes `reshape`: it may meet other strides than the
     recorded ones, where a sum with zeros was dropped.
     """
-    if any(name(node) in _READS_STRIDES or _reads_bits(node) for node in graph.nodes):
-        return
     for node in list(graph.nodes):
         if kind(node) is not None and (found := _simpler(node)) is not None:
             replace(node, found)
 
 
-def _reads_bits(node: Node) -> bool:
-    return node.target is aten.view.dtype
+def reads_strides(graph: Graph) -> bool:
+    """Whether an operation's result depends on the strides of what it is given."""
+    return any(name(n) in _READS_STRIDES or n.target is aten.view.dtype for n in graph.nodes)
 
 
 def _simpler(node: Node) -> Node | None:
@@ -170,7 +169,7 @@ _RULES: dict[frozenset[str], Callable[[Node], Node | None]] = {
 def absorb_expands(graph: Graph) -> None:
     """Drop an `expand` before an elementwise operation that broadcasts by itself."""
     for node in graph.nodes:
-        if name(node) not in _BROADCAST or kind(node) is None:
+        if name(node) not in BROADCAST or kind(node) is None:
             continue
         for k, arg in enumerate(node.args):
             if isinstance(arg, Node) and name(arg) == "expand" and _broadcasts(node, k, arg):

@@ -108,6 +108,7 @@ def test_a_view_of_what_a_sum_with_zeros_stood_for() -> None:
 
 
 def test_strides_that_are_read_stay() -> None:
+    simple(lambda x: (x.t() + torch.zeros(3, 4).double()).as_strided((2,), (3,)), X)
     simple(lambda x: (x.t() + torch.zeros(3, 4).double()).contiguous().as_strided((2,), (3,)), X)
     simple(lambda x: torch.view_as_complex(x[:, :2].contiguous().clone()).abs(), X)
 
@@ -125,6 +126,33 @@ def test_what_does_not_broadcast_keeps_its_expand() -> None:
     gelu = torch.ops.aten.gelu_backward.default
     graph = simple(lambda x: gelu(x[None], x.sin().expand(1, 4, 3)), X.float())
     assert "expand" in ops(graph)
+
+
+def test_loops_over_slices_are_one_operation() -> None:
+    backward = torch.ops.aten.tanh_backward.default
+
+    def f(g: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([backward(g[k], y) for k in range(4)])
+
+    g, y = draw(4, 3, 2, seed=6), draw(3, 2, seed=7)
+    assert ops(simple(f, g, y)) == {"tanh_backward": 1}
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda g, y: torch.stack([g[k] * y for k in (0, 1, 3, 2)]),
+        lambda g, y: torch.stack([g[k] * y for k in range(3)]),
+        lambda g, y: torch.stack([g[k] * y for k in range(4)], 1),
+        lambda g, y: torch.stack([g[k] * (y + k) for k in range(4)]),
+        lambda g, y: torch.stack([g[:, k] * y[:1, :1] for k in range(3)]),
+        lambda g, y: torch.stack([torch.add(g[k], y, alpha=1 + k) for k in range(4)]),
+        lambda g, y: torch.stack([g[k].float() * y.sum() for k in range(4)]),
+    ],
+)
+def test_loops_that_are_no_such_loops_stay(f: Callable[..., Tensor]) -> None:
+    g, y = draw(4, 3, 2, seed=6), draw(3, 2, seed=7)
+    assert "stack" in ops(simple(f, g, y))
 
 
 def test_constants_are_folded_and_tensors_from_outside_are_not() -> None:
