@@ -25,7 +25,7 @@ select = --grid $(GRID) --device $(DEVICE) \
 	$(foreach file,$(STRATEGIES),--strategies '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify coverage test check format report readme clean
+.PHONY: help setup bench list verify coverage test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ coverage: $(READY) ## ask every strategy for the derivatives of every probe; 1 i
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS))
+
+method: $(READY) ## run the tests that `make test` leaves out because they are long
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m slow -rP
 
 check: $(READY) ## format, lint, types
 	$(PYTHON) -m ruff format --check .

@@ -32,7 +32,14 @@ from .runner import Job, Request, RunnerError, run
 from .workloads import UnknownWorkload, WorkloadError, load_workload
 
 # Where the output goes to a file, ids are kept whole.
-WIDE = 220
+WIDE = 250
+# Of a row's errors those that `check` prints, and their heads.
+ERRORS = {
+    "relative": "error",
+    "elementwise": "worst entry",
+    "tolerance": "tolerance",
+    "bound": "reference's own",
+}
 
 
 class NoDevice(RuntimeError):
@@ -104,15 +111,14 @@ def check_command(given: argparse.Namespace) -> int:
         for case in found:
             rows.append(_checked(case, Path(references)))
             progress.advance(case.id, rows[-1]["status"])
-    table = Table("case", "status", "digits", "error", "tolerance", "reason", box=None)
+    table = Table("case", "status", "digits", *ERRORS.values(), "reason", box=None)
     for case, row in zip(found, rows, strict=True):
         error = row.get("error") or {}
         table.add_row(
             case.id,
             row["status"],
             f"{error['digits']:.1f}" if error else "",
-            f"{error['relative']:.0e}" if error else "",
-            f"{error['tolerance']:.0e}" if error else "",
+            *(f"{error[name]:.0e}" if error else "" for name in ERRORS),
             row["reason"],
         )
     console = Console()
@@ -134,10 +140,7 @@ def _checked(case: Case, references: Path) -> Row:
                 return row
             result = plan(*made.inputs)
             assert isinstance(result, torch.Tensor)
-            checked = check(made, result, references)
-            row["error"] = checked.error
-            if checked.reason:
-                row["status"], row["reason"] = "wrong", checked.reason
+            row.update(check(made, result, references).fields)
     except Exception:
         # The row holds what was raised; the other cases are still to be checked.
         return row

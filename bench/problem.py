@@ -20,12 +20,17 @@ Exact = Mapping[str, Callable[[], Array]]
 
 @dataclass(frozen=True)
 class Problem:
-    """`f(x, *args)` with `x: [B, *in]`; `exact` holds closed forms at these very values."""
+    """`f(x, *args)` with `x: [B, *in]`; `exact` holds closed forms at these very values.
+
+    `constant` names the derivatives, "jacobian" or "hessian", that are constant or zero by the
+    nature of f: the gate refuses to judge by such a reference where it is not declared.
+    """
 
     f: Callable[..., Tensor]
     x: Tensor
     args: tuple[Tensor, ...] = ()
     exact: Exact = field(default_factory=dict)
+    constant: frozenset[str] = frozenset()
 
 
 def direction(operator: Operator, problem: Problem, out_shape: tuple[int, ...]) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,17 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Unsupported):
         return "unsupported", str(error)
     return "oom" if out_of_memory(error) else "error", first_line(error)
+
+
+@contextmanager
+def spending(row: Row, on: str) -> Iterator[None]:
+    """Add the seconds of the body to the row's `spent_s` under that name."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent = row.setdefault("spent_s", {})
+        spent[on] = spent.get(on, 0.0) + time.perf_counter() - start
 
 
 class ResultFile:

@@ -1,6 +1,8 @@
 """The trusted answer: closed forms where known, else derivatives from values alone.
 
-Nothing here shares code with a strategy, and nothing differentiates automatically.
+Nothing here shares code with a strategy, and nothing differentiates automatically. Every answer
+comes with a bound of its error that was measured: of a closed form against values (`bounds`), of
+values from the extrapolation tableau (`differences`).
 """
 
 from __future__ import annotations
@@ -8,179 +10,160 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from strategies import Operator, result_shape
+from strategies import SECOND_ORDER, Operator, result_shape
 
+from .bounds import measured
+from .compare import Reference, scale
+from .compare import tolerance as tolerance
 from .differences import Estimate, first, second, units
 from .precise import Evaluator
-from .problem import Array, Exact, Problem
+from .problem import Array, Problem
 
-# Rounding of the closed forms: a few hundred operations in float64 behind each entry.
-CLOSED_FORM = 1e-13
-TOLERANCES = {"float64": 1e-9, "float32": 1e-4}
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The answer `[B, …]` in float64, a bound of its relative error, and how it was found."""
-
-    value: Array
-    bound: float
-    method: str
+Shape = tuple[int, ...]
 
 
 def reference(operator: Operator, problem: Problem, v: Tensor | None = None) -> Reference:
     """The operator's result at the problem, for the direction v where it takes one."""
     B = len(problem.x)
     direction = None if v is None else v.detach().cpu().double().reshape(B, -1).numpy()
-    found = from_closed_form(operator, problem.exact, direction)
-    if found is None:
-        found = _from_values(operator, problem, direction)
+    f = Evaluator(problem.f, problem.x, problem.args)
+    found, scales = from_closed_form(operator, problem, f, direction) or from_values(
+        operator, f, direction
+    )
     norm = float(np.linalg.norm(found.value))
+    value = found.value
+    if is_constant(operator, problem) and norm <= 10 * found.bound:
+        # Declared, and zero within its error: differences of a linear f leave their rounding.
+        value, norm = np.zeros_like(value), 0.0
     bound = found.bound / norm if norm else found.bound
-    return Reference(_shaped(operator, problem, found.value), bound, found.method)
+    shape, ones = _shapes(operator, problem)
+    return Reference(value.reshape(shape), bound, found.method, scales.reshape(ones))
 
 
-def from_closed_form(operator: Operator, exact: Exact, v: Array | None) -> Estimate | None:
+def is_constant(operator: Operator, problem: Problem) -> bool:
+    """Whether the problem declares that its derivative of the operator's order is constant."""
+    return ("hessian" if operator in SECOND_ORDER else "jacobian") in problem.constant
+
+
+# A flat result, and the scale of its entries.
+Found = tuple[Estimate, Array]
+
+
+def from_closed_form(
+    operator: Operator, problem: Problem, f: Evaluator, v: Array | None
+) -> Found | None:
     """The operator's flat result out of the closed forms that are there, or None."""
-    needed, combine = _COMBINED[operator]
-    form = next((name for name in needed if name in exact), None)
+    form = next((name for name in _COMBINED[operator][0] if name in problem.exact), None)
     if form is None:
         return None
-    value = combine(form, exact[form](), v)
-    return Estimate(value, CLOSED_FORM * float(np.linalg.norm(value)), "closed form")
+    return _combined(operator, form, measured(f, form, problem.exact[form]()), v)
 
 
-def _diagonal(form: str, d: Array, v: Array | None) -> Array:
-    return np.einsum("bmii->bmi", d) if form == "hessian" else d
+def from_values(operator: Operator, f: Evaluator, v: Array | None) -> Found:
+    """The operator's flat result out of values of f alone."""
+    if operator in _ALONG:
+        return _ALONG[operator](f, v)
+    form = next(name for name in _COMBINED[operator][0] if name in _FORMS)
+    return _combined(operator, form, _FORMS[form](f), v)
 
 
-def _laplacian(form: str, d: Array, v: Array | None) -> Array:
-    return d if form == "laplacian" else _diagonal(form, d, v).sum(-1)
+def _combined(operator: Operator, form: str, d: Estimate, v: Array | None) -> Found:
+    full = form == "hessian" and operator in (Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN)
+    behind = np.einsum("bmii->bmi", d.value) if full else d.value
+    value = _COMBINED[operator][1](behind, v)
+    bound = d.bound * _gain(operator, behind, v)
+    return Estimate(value, bound, d.method), scale(operator, behind, v)
 
 
-Combine = Callable[[str, Array, Any], Array]
+def _gain(operator: Operator, d: Array, v: Array | None) -> float:
+    """How much contracting `d: [B, m, …]` may enlarge an error in the norm, by Cauchy-Schwarz."""
+    if v is not None:
+        return float(np.linalg.norm(v, axis=1).max(initial=0.0))
+    summed = operator in (Operator.DIVERGENCE, Operator.LAPLACIAN) and d.ndim > 2
+    return float(d.shape[2]) ** 0.5 if summed else 1.0
 
-# Which closed forms serve an operator, best first, and how.
+
+Combine = Callable[[Array, Any], Array]
+
+# Which forms serve an operator, best first, and how (of a Hessian the diagonal, where it will do).
 _COMBINED: Mapping[Operator, tuple[tuple[str, ...], Combine]] = {
-    Operator.GRADIENT: (("jacobian",), lambda _, d, v: d[:, 0]),
-    Operator.VJP: (("jacobian",), lambda _, d, v: np.einsum("bm,bmn->bn", v, d)),
-    Operator.JVP: (("jacobian",), lambda _, d, v: np.einsum("bmn,bn->bm", d, v)),
-    Operator.JACOBIAN: (("jacobian",), lambda _, d, v: d),
-    Operator.DIVERGENCE: (("jacobian",), lambda _, d, v: np.einsum("bii->b", d)),
-    Operator.HVP: (("hessian",), lambda _, d, v: np.einsum("bmij,bj->bi", d, v)),
-    Operator.HESSIAN: (("hessian",), lambda _, d, v: d),
-    Operator.HESSIAN_DIAGONAL: (("hessian-diagonal", "hessian"), _diagonal),
-    Operator.LAPLACIAN: (("laplacian", "hessian-diagonal", "hessian"), _laplacian),
+    Operator.GRADIENT: (("jacobian",), lambda d, v: d[:, 0]),
+    Operator.VJP: (("jacobian",), lambda d, v: np.einsum("bm,bmn->bn", v, d)),
+    Operator.JVP: (("jacobian",), lambda d, v: np.einsum("bmn,bn->bm", d, v)),
+    Operator.JACOBIAN: (("jacobian",), lambda d, v: d),
+    Operator.DIVERGENCE: (("jacobian",), lambda d, v: np.einsum("bii->b", d)),
+    Operator.HVP: (("hessian",), lambda d, v: np.einsum("bmij,bj->bi", d, v)),
+    Operator.HESSIAN: (("hessian",), lambda d, v: d),
+    Operator.HESSIAN_DIAGONAL: (("hessian-diagonal", "hessian"), lambda d, v: d),
+    Operator.LAPLACIAN: (
+        ("laplacian", "hessian-diagonal", "hessian"),
+        lambda d, v: d.sum(-1) if d.ndim > 2 else d,
+    ),
 }
 
 
-def _from_values(operator: Operator, problem: Problem, v: Array | None) -> Estimate:
-    f = Evaluator(problem.f, problem.x, problem.args)
-    return _FROM_VALUES[operator](f, v)
-
-
-def _values_jacobian(f: Evaluator, v: Array | None) -> Estimate:
+def _values_jacobian(f: Evaluator) -> Estimate:
     found = first(f, units(f.n))
     return Estimate(found.value.transpose(1, 2, 0), found.bound, found.method)
 
 
-def _values_gradient(f: Evaluator, v: Array | None) -> Estimate:
-    found = _values_jacobian(f, v)
-    return Estimate(found.value[:, 0], found.bound, found.method)
-
-
-def _values_vjp(f: Evaluator, v: Array | None) -> Estimate:
-    assert v is not None
-    found = _values_jacobian(f, v)
-    value = np.einsum("bm,bmn->bn", v, found.value)
-    return Estimate(value, found.bound * float(np.abs(v).max()), found.method)
-
-
-def _values_jvp(f: Evaluator, v: Array | None) -> Estimate:
-    assert v is not None
-    found = first(f, v[None])
-    return Estimate(found.value[0], found.bound, found.method)
-
-
-def _values_divergence(f: Evaluator, v: Array | None) -> Estimate:
-    found = _values_jacobian(f, v)
-    return Estimate(np.einsum("bii->b", found.value), found.bound, found.method)
-
-
-def _values_hvp(f: Evaluator, v: Array | None) -> Estimate:
-    assert v is not None
-    size = np.abs(v).max() or 1.0
-    found = second(f, v[None] / size, units(f.n)[None])
-    return Estimate(size * found.value[0, :, :, 0].T, size * found.bound, found.method)
-
-
-def _values_hessian(f: Evaluator, v: Array | None) -> Estimate:
+def _values_hessian(f: Evaluator) -> Estimate:
     e = units(f.n)
     found = second(f, e, np.broadcast_to(e, (f.n, *e.shape)))
     return Estimate(found.value.transpose(2, 3, 0, 1), found.bound, found.method)
 
 
-def _values_diagonal(f: Evaluator, v: Array | None) -> Estimate:
+def _values_diagonal(f: Evaluator) -> Estimate:
     e = units(f.n)
     found = second(f, e, e[:, None])
     return Estimate(found.value[:, 0].transpose(1, 2, 0), found.bound, found.method)
 
 
-def _values_laplacian(f: Evaluator, v: Array | None) -> Estimate:
-    found = _values_diagonal(f, v)
-    return Estimate(found.value.sum(-1), found.bound * f.n**0.5, found.method)
-
-
-_FROM_VALUES: Mapping[Operator, Callable[[Evaluator, Array | None], Estimate]] = {
-    Operator.GRADIENT: _values_gradient,
-    Operator.VJP: _values_vjp,
-    Operator.JVP: _values_jvp,
-    Operator.JACOBIAN: _values_jacobian,
-    Operator.DIVERGENCE: _values_divergence,
-    Operator.HVP: _values_hvp,
-    Operator.HESSIAN: _values_hessian,
-    Operator.HESSIAN_DIAGONAL: _values_diagonal,
-    Operator.LAPLACIAN: _values_laplacian,
+_FORMS: Mapping[str, Callable[[Evaluator], Estimate]] = {
+    "jacobian": _values_jacobian,
+    "hessian": _values_hessian,
+    "hessian-diagonal": _values_diagonal,
 }
 
 
-def _shaped(operator: Operator, problem: Problem, value: Array) -> Array:
-    """From `[B, n]` and `[B, m]` to the problem's own shapes; f is asked for its output's."""
-    in_shape = tuple(problem.x.shape[1:])
+# Along one direction values need no whole matrix; the scale is then that of the row of the result.
+def _values_jvp(f: Evaluator, v: Array | None) -> Found:
+    assert v is not None
+    found = first(f, v[None])
+    value = found.value[0]
+    scales = np.broadcast_to(scale(Operator.GRADIENT, value[:, None], None), value.shape)
+    return Estimate(value, found.bound, found.method), scales
+
+
+def _values_hvp(f: Evaluator, v: Array | None) -> Found:
+    assert v is not None
+    size = np.abs(v).max() or 1.0
+    found = second(f, v[None] / size, units(f.n)[None])
+    value = size * found.value[0, :, :, 0].T
+    scales = scale(Operator.GRADIENT, value[:, None], None)
+    return Estimate(value, size * found.bound, found.method), scales
+
+
+_ALONG: Mapping[Operator, Callable[[Evaluator, Array | None], Found]] = {
+    Operator.JVP: _values_jvp,
+    Operator.HVP: _values_hvp,
+}
+
+
+def _shapes(operator: Operator, problem: Problem) -> tuple[Shape, Shape]:
+    """The result's shape, and that of its scale; f is asked for its output's."""
+    B, in_shape = len(problem.x), tuple(problem.x.shape[1:])
     out_shape = tuple(problem.f(problem.x, *problem.args).shape[1:])
-    return value.reshape(result_shape(operator, len(problem.x), in_shape, out_shape))
-
-
-def errors(result: Array, trusted: Reference) -> dict[str, Any]:
-    """How far a result is from the reference.
-
-    relative: `‖J − J*‖ / ‖J*‖` over the whole result, absolute where the reference is zero.
-    elementwise: the largest `|J − J*|` of an entry over the root mean square of J*.
-    digits: `−log₁₀` of relative, at most 17. Not finite or another shape: infinite errors.
-    """
-    if result.shape != trusted.value.shape or not np.isfinite(result).all():
-        return {"relative": float("inf"), "elementwise": float("inf"), "digits": 0.0}
-    off, norm = np.abs(result - trusted.value), float(np.linalg.norm(trusted.value))
-    mean = norm / max(off.size, 1) ** 0.5
-    relative = float(np.linalg.norm(off)) / (norm or 1.0)
-    return {
-        "relative": relative,
-        "elementwise": float(off.max(initial=0.0)) / (mean or 1.0),
-        "digits": float(np.clip(-np.log10(max(relative, 1e-17)), 0, 17)),
-    }
-
-
-def tolerance(dtype: str, trusted: Reference) -> float:
-    """The largest relative error that passes: 1e-9 in float64, 1e-4 in float32, or ten times the
-    reference's own bound where that is more."""
-    return max(TOLERANCES[dtype], 10 * trusted.bound)
+    ones = (1,) * len(in_shape)
+    return result_shape(operator, B, in_shape, out_shape), result_shape(
+        operator, B, ones, out_shape
+    )
 
 
 def cached_reference(folder: Path, key: str, compute: Callable[[], Reference]) -> Reference:
@@ -191,11 +174,12 @@ def cached_reference(folder: Path, key: str, compute: Callable[[], Reference]) -
     path = folder / f"{key}.npz"
     if path.exists():
         with np.load(path) as kept:
-            return Reference(kept["value"], float(kept["bound"]), str(kept["method"]))
+            bound, method = float(kept["bound"]), str(kept["method"])
+            return Reference(kept["value"], bound, method, kept["scale"])
     found = compute()
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, suffix=".npz")
     with os.fdopen(handle, "wb") as file:
-        np.savez(file, value=found.value, bound=found.bound, method=found.method)
+        np.savez(file, **vars(found))
     Path(name).replace(path)
     return found

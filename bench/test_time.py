@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from . import measure
 from .case import Case, Subject, subject
 from .check import Checked, check
 from .counters import counters, cuda_peak_bytes, fallbacks
+from .device import DEVICES, device_seconds, waiting
 from .plugin import ROW
-from .record import Row, recording
+from .record import Row, recording, spending
 
 # A compiled or captured evaluation does not show the dispatcher what it launches.
 UNCOUNTED = ("compile", "cuda-graph")
@@ -34,12 +36,21 @@ def test_time(
         made = subject(case)
         plan = _prepared(made, row)
         _checked(made, plan, references, row)
-        call = _call(plan, made.inputs, case.device)
-        row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+        device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
+        call = waiting(evaluate, device)
+        with spending(row, "calls"):
+            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+            row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
-            _counted(plan, made, call, row)
+            with spending(row, "counters"):
+                _counted(plan, made, call, row)
         benchmark.extra_info.update(
-            {**case.axes, "prepare_s": row["prepare_s"], "error": row["error"]}
+            {
+                **case.axes,
+                "prepare_s": row["prepare_s"],
+                "error": row["error"],
+                "device_s": row["device_s"],
+            }
         )
 
 
@@ -49,18 +60,20 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
     if row["status"] != "ok":
         pytest.skip(f"{row['status']}: {row['reason']}")
     made = subject(case)
-    plan = made.prepare()
+    with spending(row, "prepare"):
+        plan = made.prepare()
     assert isinstance(plan, Plan)
-    call = _training(plan, made)
+    call = waiting(_training(plan, made), DEVICES[case.device]())
     with recording(case) as trained:
-        trained["wall_s"], _ = _timed(call, benchmark, trained)
+        with spending(row, "calls"):
+            trained["wall_s"], _ = _timed(call, benchmark, trained)
         row["train_s"] = trained["wall_s"]
     if trained["status"] != "ok":
         row.update(status=trained["status"], reason=f"training: {trained['reason']}")
 
 
 def _prepared(made: Subject, row: Row) -> Plan:
-    with cold(made.case.execution):
+    with spending(row, "prepare"), cold(made.case.execution):
         start = time.perf_counter()
         plan = made.prepare()
         row["prepare_s"] = time.perf_counter() - start
@@ -84,16 +97,17 @@ def cold(execution: str) -> Iterator[None]:
 
 
 def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
-    start = time.perf_counter()
-    result = plan(*made.inputs)
-    _wait(made.case.device)
-    row["first_s"] = time.perf_counter() - start
+    with spending(row, "calls"):
+        start = time.perf_counter()
+        result = plan(*made.inputs)
+        DEVICES[made.case.device]().synchronize()
+        row["first_s"] = time.perf_counter() - start
     assert isinstance(result, Tensor)
-    found: Checked = check(made, result, references)
-    row["error"] = found.error
+    with spending(row, "reference"):
+        found: Checked = check(made, result, references)
+    row.update(found.fields)
     if found.reason:
-        row["status"], row["reason"] = "wrong", found.reason
-        pytest.fail(found.reason)
+        (pytest.fail if found.status == "wrong" else pytest.skip)(found.reason)
 
 
 # Exact and repeatable, so once a run is enough: in its first pass.
@@ -119,15 +133,6 @@ def _timed(call: Callable[[], None], benchmark: Any, row: Row) -> tuple[list[flo
     return wall, measure.cpu_seconds(sizing.iterations)
 
 
-def _call(plan: Plan, inputs: tuple[Tensor, ...], device: str) -> Callable[[], None]:
-    def call() -> None:
-        # The result is dropped here, inside the round, as a user's loop would drop it.
-        plan(*inputs)
-        _wait(device)
-
-    return call
-
-
 def _training(plan: Plan, made: Subject) -> Callable[[], None]:
     f, x = made.problem.f, made.problem.x
     parameters = [p for p in f.parameters() if p.requires_grad] if hasattr(f, "parameters") else []
@@ -139,12 +144,5 @@ def _training(plan: Plan, made: Subject) -> Callable[[], None]:
         result = plan(*inputs)
         assert isinstance(result, Tensor)
         torch.autograd.grad(result.square().sum(), sources, allow_unused=True)
-        _wait(made.case.device)
 
     return step
-
-
-def _wait(device: str) -> None:
-    # A kernel that is still running when the clock is read was not measured.
-    if device == "cuda":
-        torch.cuda.synchronize()

@@ -12,7 +12,7 @@ from .advice import advice
 from .export import tidy
 from .load import Run
 from .schema import FAULTS
-from .summary import estimates, exponents, factors, statuses
+from .summary import estimates, exponents, factors, own_share, statuses
 
 STATUS_WORDS = {
     "ok": "measured and right",
@@ -98,10 +98,14 @@ def environment(run: Run) -> dict[str, str]:
     commit = header.get("commit")
     tree = "" if commit is None else " (modified)" if header.get("dirty") else " (clean)"
     memory = there.get("memory_bytes")
+    own = own_share(run.rows, run.end.get("wall_s"))
     return {
         "run": f"{header['run']}, started {header['started']}",
         "commit": f"{commit[:10]}{tree}" if commit else "not a git checkout",
         "grid": f"{header['grid']}, {header['passes']} passes",
+        "time": words.NOTHING
+        if words.missing(own)
+        else f"{run.end['wall_s'] / 60:.1f} min, of which the suite's own {words.percent(own)}",
         "command": " ".join(header.get("command", [])),
         "processor": f"{there.get('cpu')}, {there.get('cores')} cores",
         "memory": words.bytes_(memory) if memory else words.NOTHING,

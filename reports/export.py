@@ -19,7 +19,8 @@ COLUMNS = [
     *("seconds", "low", "high", "half_width", "wall_s", "train_s", "prepare_s", "first_s"),
     "pays_back_calls",
     *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
-    *("peak_bytes", "ops", "digits", "relative_error", "tolerance", "reference"),
+    *("peak_bytes", "ops", "digits", "relative_error", "worst_entry", "tolerance"),
+    *("reference", "reference_error"),
 ]
 
 

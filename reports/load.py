@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ class ResultFileError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its header, one table row for each measured case and pass, and what is odd."""
+    """One run: its header, one table row for each measured case and pass, what is odd, its end."""
 
     path: Path
     header: dict[str, Any]
     rows: pd.DataFrame
     warnings: tuple[str, ...]
+    end: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -43,9 +44,10 @@ def load(path: str | Path) -> Run:
     lines, warnings = _lines(path, text)
     header = _header(path, lines)
     rows = [_row(line) for line in lines if line.get("kind") == "row"]
-    if not any(line.get("kind") == "end" for line in lines):
+    ends = [line for line in lines if line.get("kind") == "end"]
+    if not ends:
         warnings.append("the run did not end: it was interrupted or is still going on")
-    return Run(path, header, _table(rows), tuple(warnings))
+    return Run(path, header, _table(rows), tuple(warnings), ends[-1] if ends else {})
 
 
 def _text(path: Path) -> str:

@@ -44,6 +44,9 @@ AXES: dict[str, object] = {
 }
 
 # What is measured of a case in one pass, with what an absent one means. Seconds and bytes.
+# error: `relative` in the norm of the whole, at most `tolerance`; `elementwise` of the worst entry
+# over the scale of the numbers behind it, at most ten times that; `digits`; of the reference the
+# `method` and the `bound` of its own relative error, absolute where it is zero.
 MEASURES: dict[str, object] = {
     "pass": 0,
     "order": 0,
@@ -56,6 +59,8 @@ MEASURES: dict[str, object] = {
     "device_s": [],
     "train_s": [],
     "steal_s": None,
+    # By what for: prepare, reference, calls, counters; the rest of a run is the suite's own time.
+    "spent_s": {},
     "loops": None,
     "warmup": None,
     "counters": {},

@@ -153,13 +153,21 @@ def digits(found: Answer) -> Sheet:
                 Cell(str(dtype)),
                 Cell(str(len(group)), len(group), "number"),
                 Cell(words.digits(worst["digits"]), worst["digits"], "number"),
-                Cell(f"{worst['relative_error']:.0e}", worst["relative_error"], "number"),
-                Cell(f"{worst['tolerance']:.0e}", worst["tolerance"], "number"),
+                *(_error(worst[name]) for name in ("relative_error", "worst_entry", "tolerance")),
                 Cell(str(worst["reference"])),
+                _error(worst["reference_error"]),
             )
         )
-    heads = ("strategy", "dtype", "cases", "fewest digits", "error", "allowed", "reference there")
+    heads = (
+        *("strategy", "dtype", "cases", "fewest digits", "error", "worst entry", "allowed"),
+        *("reference there", "reference's own error"),
+    )
     return Sheet("Digits agreed with the reference, the worst case of each", heads, tuple(rows))
+
+
+def _error(value: float | None) -> Cell:
+    known = value is not None and value == value
+    return Cell(f"{value:.0e}" if known else words.NOTHING, value if known else None, "number")
 
 
 def failures(found: Answer) -> Sheet:

@@ -78,7 +78,7 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         *AXIS_COLUMNS,
         *("status", "reason", "K", "seconds", "low", "high", "half_width", "wall_s", "train_s"),
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
-        *("reference", "fallbacks"),
+        *("reference", "reference_error", "worst_entry", "fallbacks"),
     ]
     return pd.DataFrame(table, columns=columns)
 
@@ -94,6 +94,7 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
         most = max(errors, key=lambda error: error["relative"])
         row["digits"], row["relative_error"] = most["digits"], most["relative"]
         row["tolerance"], row["reference"] = most["tolerance"], most["method"]
+        row["reference_error"], row["worst_entry"] = most.get("bound"), most.get("elementwise")
     if worst != "ok" or timed is None:
         return row
     mean, low, high = interval(np.log(timed["rank_s"]))
@@ -228,6 +229,13 @@ def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataF
                     name = (str(key[0]), str(key[1]), str(key[2]), size)
                     found.append((name, line.assign(value=values).sort_values("value")))
     return found
+
+
+def own_share(rows: pd.DataFrame, wall_s: float | None) -> float:
+    """Share of a run's wall time that is the suite's own: neither prepare, nor references, nor
+    counters, nor calls of plans; nan where the file does not say."""
+    spent = sum(sum(each.values()) for each in rows["spent_s"])
+    return 1 - spent / wall_s if wall_s and spent else float("nan")
 
 
 def statuses(table: pd.DataFrame) -> dict[str, int]:

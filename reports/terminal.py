@@ -17,6 +17,8 @@ def summary(found: Answer, console: Console) -> None:
     facts = environment(found.run)
     console.print(Text(f"{facts['run']} · commit {facts['commit']}", style="dim"))
     console.print(Text(f"torch {facts['torch']} · {facts['processor']}", style="dim"))
+    if facts["time"] != words.NOTHING:
+        console.print(Text(f"time {facts['time']}", style="dim"))
     for warning in found.run.warnings:
         console.print(Text(f"note: {warning}", style="yellow"))
     console.print()

@@ -30,21 +30,25 @@ from .tracing import check_replay, in_orders, recorded
 
 def compiled(evaluate: Evaluate, inputs: Inputs, options: Options) -> Evaluate:
     """The simplified graph compiled by inductor; refuses what cannot be recorded or compiled."""
+    with _inductor():
+        return _compiled(evaluate, inputs, options)
+
+
+def _compiled(evaluate: Evaluate, inputs: Inputs, options: Options) -> Evaluate:
     graph = recorded(evaluate, inputs, options)
     held, there = lift(graph), flat_results(graph)
     ready = [_ready(t).requires_grad_(_differentiable(t, options)) for t in inputs]
-    with _inductor():
-        run = _compile(graph, [*ready, *held])
+    run = _compile(graph, [*ready, *held])
 
-        def replay(*given: Tensor) -> Any:
-            # The generated code takes the strides of the example for granted.
-            found = iter(run(*(t.contiguous() for t in given), *held))
-            results = tuple(next(found) if one else None for one in there)
-            return results if options.values else results[0]
+    def replay(*given: Tensor) -> Any:
+        # The generated code takes the strides of the example for granted.
+        found = iter(run(*(t.contiguous() for t in given), *held))
+        results = tuple(next(found) if one else None for one in there)
+        return results if options.values else results[0]
 
-        replay = in_orders(replay, options)
-        # Inside, since the backward is compiled when it is first asked for.
-        check_replay(evaluate, replay, held, inputs, options)
+    replay = in_orders(replay, options)
+    # The backward is compiled here, when it is first asked for.
+    check_replay(evaluate, replay, held, inputs, options)
     return replay
 
 

@@ -43,7 +43,8 @@ def vmap_vhvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
     def one_row(z: Tensor, *args: Tensor) -> Tensor:
         jacobian = jacrev(lambda u: row(f)(u, *args))
-        return vmap(lambda v: jvp(jacobian, (z,), (v,))[1] @ v)(basis).movedim(0, -1)
+        # Not as a product of matrices, which autocast would do in fewer digits.
+        return vmap(lambda v: (jvp(jacobian, (z,), (v,))[1] * v).sum(-1))(basis).movedim(0, -1)
 
     return vmap(one_row)
 

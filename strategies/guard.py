@@ -22,18 +22,20 @@ class Guard:
     Tensors that are rebound in a closure outside a module cannot be seen.
     """
 
-    inputs: tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
+    inputs: tuple[tuple[torch.Size, torch.dtype, torch.device, torch.layout], ...]
     modules: tuple[tuple[dict, str, object, Module], ...]
 
     def check(self, inputs: Inputs) -> None:
         """Raise `PlanMismatch` at the first difference (a few microseconds, on every call)."""
         if len(inputs) != len(self.inputs):
             raise PlanMismatch(f"the plan takes {len(self.inputs)} tensors, got {len(inputs)}")
-        for k, (tensor, (shape, dtype, device)) in enumerate(zip(inputs, self.inputs, strict=True)):
-            if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device:
+        for k, (tensor, kind) in enumerate(zip(inputs, self.inputs, strict=True)):
+            if not isinstance(tensor, Tensor):
+                raise PlanMismatch(f"input {k} is of type {type(tensor).__name__}, not a tensor")
+            if (tensor.shape, tensor.dtype, tensor.device, tensor.layout) != kind:
                 raise PlanMismatch(
                     f"input {k} is {describe(tensor)}, the plan was prepared for"
-                    f" {describe_as(shape, dtype, device)}; prepare again"
+                    f" {describe_as(*kind)}; prepare again"
                 )
         for where, name, expected, module in self.modules:
             if where.get(name) is not expected:
@@ -46,7 +48,7 @@ class Guard:
 def guard(inputs: Inputs, modules: tuple[Module, ...]) -> Guard:
     """Remember the inputs' kinds and, of each module, its mode, parameters, buffers, children."""
     return Guard(
-        tuple((t.shape, t.dtype, t.device) for t in inputs),
+        tuple((t.shape, t.dtype, t.device, t.layout) for t in inputs),
         tuple(
             (where, name, where[name], module)
             for module in modules
@@ -62,8 +64,14 @@ def guard(inputs: Inputs, modules: tuple[Module, ...]) -> Guard:
 
 
 def describe(tensor: Tensor) -> str:
-    return describe_as(tensor.shape, tensor.dtype, tensor.device)
+    return describe_as(tensor.shape, tensor.dtype, tensor.device, tensor.layout)
 
 
-def describe_as(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> str:
-    return f"{tuple(shape)} {str(dtype).removeprefix('torch.')} on {device}"
+def describe_as(
+    shape: torch.Size,
+    dtype: torch.dtype,
+    device: torch.device,
+    layout: torch.layout = torch.strided,
+) -> str:
+    sparse = "" if layout == torch.strided else f", {str(layout).removeprefix('torch.')}"
+    return f"{tuple(shape)} {str(dtype).removeprefix('torch.')} on {device}{sparse}"

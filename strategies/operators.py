@@ -24,6 +24,10 @@ class Operator(StrEnum):
     HESSIAN_DIAGONAL = "hessian-diagonal"
     LAPLACIAN = "laplacian"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Operator:
+        raise ValueError(f"no operator {value!r}; known: {', '.join(cls)}")
+
 
 SECOND_ORDER = frozenset(
     {Operator.HVP, Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN}

@@ -187,6 +187,7 @@ def _own(found: Tensor | Orders, second: bool) -> Tensor:
 
 def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:
     """The gradient or Jacobian below a second-order operator, by the rule's own choice."""
+    seen = replace(setting.probe, y=setting.probe.y.reshape(-1, setting.m))
     below = replace(
         setting,
         operator=setting.below,
@@ -195,5 +196,6 @@ def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:
         options=Options(create_graph=setting.options.create_graph),
         in_shape=(setting.n,),
         out_shape=(setting.m,),
+        probe=seen,
     )
     return _first_willing(below)[0]

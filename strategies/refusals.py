@@ -10,6 +10,9 @@ from .registry import Options, Strategy, Unsupported
 from .request import Setting
 from .unsafe import wrong
 
+# With numbers of fewer digits, rounding drowns what a difference of values would show.
+_COARSE = 1e-4
+
 
 def refuse(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> None:
     """Raise `Unsupported` with the reason for which the strategy cannot answer the request."""
@@ -19,6 +22,7 @@ def refuse(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> No
         _writes(setting)
         _randomness(setting)
         _detached(setting)
+        _own_graph(setting, strategy)
         _dependent_rows(setting, strategy)
         if by_table:
             _unsafe(setting, strategy)
@@ -74,11 +78,25 @@ def _detached(setting: Setting) -> None:
                 "f is detached: moving x moves its output, but no graph leads from the output to x"
                 " (.detach(), .data, torch.no_grad() or numpy inside f?)"
             )
+    elif seen.cuts and torch.finfo(setting.x.dtype).eps > _COARSE:
+        raise Unsupported(
+            f"x left the graph in {', '.join(seen.cuts)}, and whether that changes the derivative"
+            f" cannot be told by differences in {setting.x.dtype}; try float32"
+        )
     elif seen.cuts and not setting.honest:
         raise Unsupported(
             "f is detached in part: its graph gives another derivative than its values, since"
             f" x left the graph in {', '.join(seen.cuts)}; forward and reverse mode would differ"
             " (.detach(), .data or torch.no_grad() inside f?)"
+        )
+
+
+def _own_graph(setting: Setting, strategy: Strategy) -> None:
+    # Forward mode alone calls f with an x that carries no graph: a tangent, which is lost there.
+    if setting.probe.leaves and strategy.mode.endswith("forward"):
+        raise Unsupported(
+            "f starts a graph of its own where x carries none"
+            f" ({', '.join(setting.probe.leaves)}), which cuts the tangents of forward mode"
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import NoneType
 from typing import Literal, TypedDict
 
 from torch import Tensor
@@ -26,6 +27,16 @@ CONTRACT = 1
 ENTRY_POINTS = "input_derivatives.strategies"
 
 _BUDGET = re.compile(r"\s*\d+(\.\d+)?\s*(B|kB|MB|GB|KiB|MiB|GiB|TiB)\s*")
+
+
+# Of what type each option is.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "create_graph": (bool,),
+    "chunk": (int, str, NoneType),
+    "layout": (str,),
+    "execution": (str,),
+    "values": (bool,),
+}
 
 
 class Unsupported(ValueError):
@@ -64,6 +75,10 @@ class Options:
     values: bool = False
 
     def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            if not isinstance(given := getattr(self, name), kind):
+                words = " or ".join("None" if k is NoneType else k.__name__ for k in kind)
+                raise TypeError(f"{name} is {words}, not {given!r}")
         if self.layout not in ("dense", "sparse"):
             raise ValueError(f'layout is "dense" or "sparse", not {self.layout!r}')
         if isinstance(self.chunk, int) and (isinstance(self.chunk, bool) or self.chunk < 1):
@@ -184,6 +199,8 @@ def strategies_for(operator: Operator) -> list[Strategy]:
 
 def find(operator: Operator, name: str) -> Strategy:
     """The strategy of that name; `UnknownStrategy` lists the known ones."""
+    if not isinstance(name, str):
+        raise TypeError(f"a strategy is asked for by its name, not by {name!r}")
     if (operator, name) not in STRATEGIES:
         load_installed()
     if (operator, name) not in STRATEGIES:

@@ -8,13 +8,15 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import auto
-from .functions import Function, Independence, check_rows_independent
+from .functions import Function, Independence, check_rows_independent, is_real
 from .guard import describe, describe_as
+from .honesty import graph_tells_the_truth
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Shape, violated_shape
-from .probing import Probe, graph_tells_the_truth, probe
-from .registry import Inputs, Options
+from .probing import Probe, probe
+from .registry import Inputs, Options, Unsupported
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,24 @@ class Setting:
 
 def inspect(operator: Operator, f: Function, inputs: Inputs, options: Options) -> Setting:
     """Validate the request and look at f; raises where nothing could be asked of any strategy."""
+    _check_surroundings()
+    if not callable(f):
+        raise TypeError(f"f must be a function of x, not {_kind(f)}")
     _check_inputs(operator, inputs)
     args = inputs[2:] if operator in DIRECTIONS else inputs[1:]
     x = inputs[0]
-    seen = probe(f, *_one_row_if_empty(x, args))
-    if not isinstance(seen.y, Tensor) or not seen.y.is_floating_point():
-        kind = seen.y.dtype if isinstance(seen.y, Tensor) else type(seen.y).__name__
-        raise TypeError(f"f must return one floating-point tensor, not {kind}")
-    if seen.y.dim() == 0 or len(seen.y) != max(len(x), 1):
+    seen = probe(f, *_two_rows_if_empty(x, args))
+    if not is_real(seen.y):
+        raise TypeError(f"f must return one dense floating-point tensor, not {_kind(seen.y)}")
+    if seen.y.dtype != x.dtype:
+        raise TypeError(f"f must return x's dtype {x.dtype}, not {seen.y.dtype}; cast inside f")
+    if seen.y.dim() == 0 or len(seen.y) != (len(x) or 2):
         raise ValueError(
             f"f must map {tuple(x.shape)} to [{len(x)}, …], not {tuple(seen.y.shape)};"
             " single(f) adapts a function without a batch"
         )
     in_shape, out_shape = tuple(x.shape[1:]), tuple(seen.y.shape[1:])
-    if not prod(in_shape) or not prod(out_shape):
+    if not prod(out_shape):
         raise ValueError(f"nothing to differentiate: a row has shape {in_shape} -> {out_shape}")
     if reason := violated_shape(operator, in_shape, out_shape):
         raise ValueError(reason)
@@ -94,13 +100,38 @@ def inspect(operator: Operator, f: Function, inputs: Inputs, options: Options) -
     return Setting(operator, f, inputs, options, in_shape, out_shape, seen)
 
 
+def _kind(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{value.dtype}" if value.layout == torch.strided else f"{value.dtype}, {value.layout}"
+
+
+def _remedy(x: object) -> str:
+    if not isinstance(x, Tensor):
+        return "try torch.as_tensor(x)"
+    if x.is_complex():
+        return "try torch.view_as_real(x), and torch.view_as_complex in f"
+    return "try x.float()" if x.layout == torch.strided else "try x.to_dense()"
+
+
+def _check_surroundings() -> None:
+    if forward_ad._current_level >= 0 or torch._C._functorch.maybe_current_level() is not None:
+        raise Unsupported(
+            "inside a torch.func transform or a dual_level of the caller's own, under which f"
+            " cannot be looked at; prepare outside of it, or use create_graph=True and autograd"
+        )
+
+
 def _check_inputs(operator: Operator, inputs: Inputs) -> None:
     x = inputs[0]
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a floating-point tensor [B, …], not {kind}; try x.float()")
+    if not is_real(x):
+        raise TypeError(f"x must be a floating-point tensor [B, …], not {_kind(x)}; {_remedy(x)}")
+    if x.is_meta:
+        raise ValueError("x must have values, which a tensor on meta has not")
     if x.dim() == 0:
         raise ValueError("x must have a batch dimension [B, …]; try x[None] and single(f)")
+    if not prod(x.shape[1:]):
+        raise ValueError(f"nothing to differentiate: a row of x has shape {tuple(x.shape[1:])}")
     if operator in DIRECTIONS and len(inputs) < 2:
         raise ValueError(f"{operator} takes a direction: {operator}(f, x, v, *args)")
     for k, arg in enumerate(inputs[1:], start=1):
@@ -116,15 +147,17 @@ def _check_direction(
     operator: Operator, v: Tensor, x: Tensor, in_shape: Shape, out_shape: Shape
 ) -> None:
     expected = (len(x), *(out_shape if DIRECTIONS[operator] == "out" else in_shape))
-    if tuple(v.shape) != expected or v.dtype != x.dtype or v.device != x.device:
+    as_x = v.dtype == x.dtype and v.device == x.device and v.layout == x.layout
+    if tuple(v.shape) != expected or not as_x:
         raise ValueError(
             f"the direction of {operator} must be"
             f" {describe_as(torch.Size(expected), x.dtype, x.device)}, not {describe(v)}"
         )
 
 
-def _one_row_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
-    # Many functions reject an empty batch, and of an empty one only the output's shape matters.
+def _two_rows_if_empty(x: Tensor, args: Inputs) -> tuple[Tensor, Inputs]:
+    # Many functions reject an empty batch, and BatchNorm a single row; of an empty one only the
+    # output's shape matters.
     if len(x):
         return x, args
-    return x.new_zeros(1, *x.shape[1:]), tuple(a.new_zeros(1, *a.shape[1:]) for a in args)
+    return x.new_zeros(2, *x.shape[1:]), tuple(a.new_zeros(2, *a.shape[1:]) for a in args)

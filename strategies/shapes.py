@@ -14,13 +14,16 @@ Run = Callable[..., Tensor | Orders]
 
 
 def flat_inputs(setting: Setting) -> Callable[..., Inputs]:
-    """`x` and the direction as `[B, n]` and `[B, m]`; args stay as they are."""
+    """`x` and the direction as `[B, n]` and `[B, m]`, contiguous; args stay as they are.
+
+    Forward mode lays a tangent out as its primal, which torch cannot where an expanded x has
+    several rows in one place.
+    """
     B, directed = len(setting.x), setting.operator in DIRECTIONS
 
     def flat(x: Tensor, *rest: Tensor) -> Inputs:
-        if directed:
-            return (x.reshape(B, -1), rest[0].reshape(B, -1), *rest[1:])
-        return (x.reshape(B, -1), *rest)
+        x = x.reshape(B, -1).contiguous()
+        return (x, rest[0].reshape(B, -1).contiguous(), *rest[1:]) if directed else (x, *rest)
 
     return flat
 

@@ -100,7 +100,7 @@ class Example:
 def contracted(operator: Operator, exact: Exact, v: Array | None) -> Array:
     """The operator's result for flat shapes; `v: [B, …]` where it takes a direction."""
     first, second = exact.first, exact.second
-    v = None if v is None else v.reshape(len(v), -1)
+    v = None if v is None else v.reshape(len(v), prod(v.shape[1:]))
     match operator:
         case Operator.GRADIENT:
             return first[:, 0]

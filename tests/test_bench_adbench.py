@@ -13,8 +13,9 @@ import torch
 from conftest import array, distance
 
 from bench.case import build
+from bench.compare import errors, tolerance
 from bench.problem import Problem, direction
-from bench.reference import errors, reference, tolerance
+from bench.reference import reference
 from bench.workloads.adbench_files import VARIABLE
 from strategies import Operator, check_rows_independent, gradient, hvp, jacobian, jvp
 
@@ -116,7 +117,7 @@ def test_jacobians_agree_with_the_complex_step(name: str, B: int, dtype: str) ->
     assert trusted.bound <= 1e-9
     for strategy in ("loop-grad", "vmap-jacrev", "vmap-jacfwd", "dual-loop"):
         J = jacobian(problem.f, problem.x, strategy=strategy)
-        off = errors(array(J), trusted)["relative"]
+        off = errors(array(J), trusted, dtype)["relative"]
         assert off <= (1e-12 if dtype == "float64" else 1e-5), strategy
         assert off <= tolerance(dtype, trusted)
 
@@ -131,7 +132,7 @@ def test_the_mixtures_gradient_and_curvature(dtype: str) -> None:
         (Operator.HVP, hvp(problem.f, problem.x, v)),
     ):
         trusted = reference(operator, problem, v if operator == Operator.HVP else None)
-        assert errors(array(found), trusted)["relative"] <= tolerance(dtype, trusted)
+        assert errors(array(found), trusted, dtype)["relative"] <= tolerance(dtype, trusted)
         assert tolerance(dtype, trusted) <= 1e-4
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from bench.case import Case, subject
 from bench.check import check
+from bench.compare import Reference, errors, tolerance
 from bench.differences import extrapolate
 from bench.precise import Evaluator
 from bench.problem import Problem
-from bench.reference import Reference, cached_reference, errors, reference, tolerance
+from bench.reference import cached_reference, reference
 from strategies import DIRECTIONS, Operator, Plan
 
 EXAMPLES = {
@@ -118,6 +119,9 @@ GATED = {
     "nan": (lambda J: J.index_fill(0, torch.tensor([0]), float("nan")), "not finite"),
     "row-dropped": (lambda J: J[:-1], r"shape \(3, 3, 3\), not \(4, 3, 3\)"),
     "rounded": (lambda J: J.float().double(), r"relative error \d\.\de-08"),
+    "sparse": (lambda J: J.to_sparse(), "layout torch.sparse_coo, not torch.strided"),
+    "elsewhere": (lambda J: J.to("meta"), "torch.float64 on meta, not torch.float64 on cpu"),
+    "infinite": (lambda J: J / 0, "not finite"),
     "float32": (lambda J: J.float(), "torch.float32 on cpu, not torch.float64"),
 }
 
@@ -141,17 +145,18 @@ def test_the_gate(name: str, tmp_path: Path) -> None:
 
 
 def test_errors_are_of_the_whole_and_of_the_worst_entry() -> None:
-    trusted = Reference(np.ones((10, 10)), 1e-13, "closed form")
+    trusted = Reference(np.ones((10, 10)), 1e-13, "closed form", np.ones((10, 1)))
     result = np.ones((10, 10))
     result[3, 4] += 1e-3
-    found = errors(result, trusted)
+    found = errors(result, trusted, "float64")
     assert found["relative"] == pytest.approx(1e-4)
     assert found["elementwise"] == pytest.approx(1e-3)
     assert found["digits"] == pytest.approx(4)
 
 
 def test_tolerances_widen_with_the_bound_only() -> None:
-    tight, loose = Reference(np.ones(1), 1e-13, ""), Reference(np.ones(1), 1e-6, "")
+    one = np.ones(1)
+    tight, loose = Reference(one, 1e-13, "", one), Reference(one, 1e-6, "", one)
     assert tolerance("float64", tight) == 1e-9
     assert tolerance("float64", loose) == pytest.approx(1e-5)
     assert tolerance("float32", loose) == 1e-4
@@ -162,9 +167,10 @@ def test_a_reference_is_computed_once(tmp_path: Path) -> None:
 
     def compute() -> Reference:
         calls.append(1)
-        return Reference(np.arange(3.0), 1e-12, "closed form")
+        return Reference(np.arange(3.0), 1e-12, "closed form", np.ones(3))
 
     first, again = (cached_reference(tmp_path / "r", "key", compute) for _ in range(2))
     assert len(calls) == 1
     np.testing.assert_array_equal(first.value, again.value)
+    np.testing.assert_array_equal(first.scale, again.scale)
     assert (first.bound, first.method) == (again.bound, again.method)

@@ -200,6 +200,7 @@ def test_the_users_files_are_checked(own: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "jacobian/mine-columns/my-saliency/B=2/float64/cpu  ok" in done.stdout
+    assert "worst entry  tolerance  reference's own" in done.stdout
     assert done.stdout.endswith("1 ok\n")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from made_runs import GOLDEN, rows, write
 
-from reports import words
+from reports import sheets, words
 from reports.answer import answer
 from reports.export import as_json, csv
 from reports.load import load
@@ -112,6 +112,24 @@ def test_the_page_carries_the_same_numbers_as_the_exports(golden: str) -> None:
     link = re.search(r'href="data:text/csv;base64,([^"]+)"', golden)
     assert link
     assert base64.b64decode(link[1]).decode() == csv(found.cases)
+
+
+def test_the_reference_is_shown_with_its_own_error(golden: str) -> None:
+    found = answer(load(GOLDEN))
+    shown = sheets.digits(found)
+    cells = [cell.text for cell in next(row for row in shown.rows if "fast" in row[0].text)]
+    assert dict(zip(shown.heads, cells, strict=True))["reference's own error"] == "1e-13"
+    assert "reference&#39;s own error" in golden
+    (fast,) = [r for r in csv_module.DictReader(csv(found.cases).splitlines()) if "fast" in r["id"]]
+    assert (float(fast["reference_error"]), float(fast["worst_entry"])) == (1e-13, 1e-6)
+
+
+def test_a_file_without_the_references_error_has_a_dash(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=["a"])
+    for line in lines:
+        del line["error"]["bound"]
+    (row,) = sheets.digits(answer(load(write(tmp_path / "r.jsonl", lines)))).rows
+    assert row[-1].text == words.NOTHING
 
 
 def test_a_wrong_case_has_no_time_anywhere(golden: str) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 from reports.advice import shape_class
 from reports.answer import answer, verdict
 from reports.load import load
-from reports.summary import interval, of_pass
+from reports.summary import interval, of_pass, own_share
 
 
 def answered(tmp_path: Path, lines: list[dict], **changed: object):
@@ -145,3 +145,12 @@ def test_an_execution_pays_back_what_preparing_it_took(tmp_path: Path) -> None:
 def test_an_execution_without_an_eager_row_has_no_payback(tmp_path: Path) -> None:
     lines = rows(lambda s, n: 1e-3, strategies=["a"], execution="traced")
     assert np.isnan(answered(tmp_path, lines).cases["pays_back_calls"]).all()
+
+
+def test_the_suites_own_time_is_what_no_case_spent(tmp_path: Path) -> None:
+    spent = {"prepare": 1.0, "calls": 6.0, "reference": 0.5}
+    lines = rows(lambda s, n: 1e-3, strategies=["a"], passes=2, spent_s=spent)
+    table = load(write(tmp_path / "r.jsonl", lines)).rows
+    assert own_share(table, 20.0) == pytest.approx(0.25)
+    assert np.isnan(own_share(table, None))
+    assert np.isnan(own_share(load(GOLDEN).rows, 20.0))

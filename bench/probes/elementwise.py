@@ -67,7 +67,7 @@ def where(draw: Draw) -> Layer:
 
     def layer(x: Tensor) -> Tensor:
         z = x + aside.to(x)
-        return torch.where(z > 0, z**3, z.sin()) + z.clamp(min=0) ** 2
+        return torch.where(z > 0, z**3, z.sin()) + torch.where(z == 0, 0.0, z.clamp(min=0)) ** 2
 
     return layer
 

@@ -9,6 +9,8 @@ from ..problem import Problem
 from .registry import workload
 from .values import float64, normal
 
+LINEAR = frozenset({"jacobian", "hessian"})
+
 
 @workload(version=1)
 def seed_sum(
@@ -27,7 +29,7 @@ def seed_sum(
         "jacobian": lambda: np.ones((batch, 1, n)),
         "hessian": lambda: np.zeros((batch, 1, n, n)),
     }
-    return Problem(lambda x: x.sum(-1), x, exact=exact)
+    return Problem(lambda x: x.sum(-1), x, exact=exact, constant=LINEAR)
 
 
 @workload(version=1)
@@ -42,7 +44,7 @@ def seed_pair(
         "jacobian": lambda: np.ones((batch, 1, 2)),
         "hessian": lambda: np.zeros((batch, 1, 2, 2)),
     }
-    return Problem(lambda x: x[:, 0] + x[:, 1], x, exact=exact)
+    return Problem(lambda x: x[:, 0] + x[:, 1], x, exact=exact, constant=LINEAR)
 
 
 @workload(version=1)
@@ -62,7 +64,7 @@ def seed_square(
         "jacobian": lambda: 2 * z[:, :, None] * eye,
         "hessian": lambda: np.broadcast_to(2 * _cube(n), (batch, n, n, n)).copy(),
     }
-    return Problem(lambda x: x**2, x, exact=exact)
+    return Problem(lambda x: x**2, x, exact=exact, constant=frozenset({"hessian"}))
 
 
 def _cube(n: int) -> np.ndarray:
