@@ -1,4 +1,4 @@
-"""What is exact and repeatable about one evaluation: operations and the bytes that live at once."""
+"""What is exact and repeatable about one evaluation: operations, FLOPs, bytes that live at once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 
 class Counting(TorchDispatchMode):
-    """Counts operations below every transform, and the storages that they leave alive.
+    """Counts operations below every transform, their FLOPs, and the storages they leave alive.
 
+    FLOPs are of products alone (matrices, convolutions, attention), two for each multiply-add.
     Bytes are of tensors (result and saved ones included), not of a kernel's scratch memory; what
     lived before the evaluation is not counted.
     """
 
     def __init__(self, before: tuple[Tensor, ...]) -> None:
         super().__init__()
-        self.ops = self.peak_bytes = self._live_bytes = 0
+        self.ops = self.flops = self.peak_bytes = self._live_bytes = 0
+        self._products: set[int] = set()
         self._old = {_key(t) for t in before}
         self._live: dict[int, tuple[weakref.ref[Any], int]] = {}
 
@@ -31,6 +34,7 @@ class Counting(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.ops += 1
+        self.flops += self._flops(func, args, kwargs or {}, result)
         inputs = {_key(t) for t in _tensors((args, kwargs))}
         for tensor in _tensors(result):
             # A view or an in-place result lives in an input's storage: nothing new was allocated.
@@ -38,6 +42,19 @@ class Counting(TorchDispatchMode):
                 self._remember(tensor)
         self.peak_bytes = max(self.peak_bytes, self._live_bytes)
         return result
+
+    def _flops(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> int:
+        name = func._schema.name
+        if name == "aten::mul" and isinstance(result, Tensor):
+            self._products.add(id(result))
+            weakref.finalize(result, self._products.discard, id(result))
+        if name == "aten::sum" and id(args[0]) in self._products:
+            # mul-sum stands for a product over the summed dimensions.
+            return 2 * args[0].numel()
+        if name in _PRODUCTS:
+            return _PRODUCTS[name](*args)
+        formula = flop_registry.get(func._overloadpacket)
+        return int(formula(*args, **kwargs, out_val=result)) if formula else 0
 
     def _remember(self, tensor: Tensor) -> None:
         storage, key = tensor.untyped_storage(), _key(tensor)
@@ -51,6 +68,15 @@ class Counting(TorchDispatchMode):
         self._live_bytes -= self._live.pop(key)[1]
 
 
+# torch's registry counts nothing for products with a vector.
+_PRODUCTS: dict[str, Callable[..., int]] = {
+    "aten::mv": lambda matrix, vector: 2 * matrix.numel(),
+    "aten::addmv": lambda added, matrix, vector: 2 * matrix.numel(),
+    "aten::dot": lambda a, b: 2 * a.numel(),
+    "aten::vdot": lambda a, b: 2 * a.numel(),
+}
+
+
 def _key(tensor: Tensor) -> int:
     """What tells living storages apart."""
     return tensor.untyped_storage()._cdata
@@ -61,10 +87,10 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def counters(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> dict[str, int]:
-    """`ops` and `peak_bytes` of one evaluation."""
+    """`ops`, `flops` and `peak_bytes` of one evaluation."""
     with Counting(inputs) as counting:
         evaluate(*inputs)
-    return {"ops": counting.ops, "peak_bytes": counting.peak_bytes}
+    return {"ops": counting.ops, "flops": counting.flops, "peak_bytes": counting.peak_bytes}
 
 
 def fallbacks(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> int:

@@ -31,7 +31,8 @@ class NothingSelected(LookupError):
 
 @dataclass(frozen=True)
 class Block:
-    """One workload at one size, for some operators; every strategy of theirs is a case."""
+    """One workload at one size, for some operators; every strategy of theirs is a case, or those
+    that are named."""
 
     workload: str
     operators: Sequence[Operator]
@@ -41,6 +42,7 @@ class Block:
     execution: str = "eager"
     create_graph: bool = False
     chunk: int | None = None
+    strategies: Sequence[str] = ()
 
 
 def _sizes(block: Block, name: str, sizes: Iterable[int]) -> Iterator[Block]:
@@ -129,12 +131,43 @@ def _ways_of_running() -> Iterator[Block]:
     for block in (square, replace(scalar, operators=[LAPLACIAN, HVP])):
         yield replace(block, create_graph=True)
     yield replace(square, chunk=4)
+    yield from _compiled()
+    yield from _captured(_compiled())
+
+
+def _compiled() -> Iterator[Block]:
+    """A few: each compiles for seconds, in every pass."""
+    square = Block("mlp-square", [JACOBIAN], B=4, params={"n": 16}, execution="compile")
+    yield replace(square, strategies=["vmap-jacrev", "jacrev-sum", "vmap-jacfwd"])
+    scalar = Block("mlp-scalar", [HESSIAN], B=4, params={"n": 8}, execution="compile")
+    yield replace(scalar, strategies=["fwd-rev"])
+    yield replace(scalar, operators=[HVP], strategies=["forward-over-reverse"])
+    yield replace(scalar, operators=[LAPLACIAN], strategies=["nested-jvp"])
+
+
+def _many_compiled() -> Iterator[Block]:
+    jacobians = ["loop-grad", "vmap-jacrev", "jacrev-sum", "vmap-jvp", "vmap-jacfwd"]
+    square = Block("mlp-square", [JACOBIAN], B=16, execution="compile", strategies=jacobians)
+    yield from _sizes(square, "n", (4, 64))
+    yield Block("cnn", [JACOBIAN], B=4, execution="compile", strategies=["jacrev-sum"])
+    scalar = Block("mlp-scalar", [HVP, HESSIAN, LAPLACIAN], B=16, execution="compile")
+    second = ["forward-over-reverse", "reverse-over-reverse", "fwd-rev", "rev-rev", "nested-jvp"]
+    yield from _sizes(replace(scalar, strategies=second), "n", (8, 32))
+    yield Block("paper-net", [LAPLACIAN], B=4, execution="compile", strategies=["nested-jvp"])
+    yield replace(square, params={"n": 16}, create_graph=True, strategies=["jacrev-sum"])
+
+
+def _captured(compiled: Iterable[Block]) -> Iterator[Block]:
+    """The same by CUDA graphs; asked of CUDA devices only."""
+    for block in compiled:
+        if not block.create_graph:
+            yield replace(block, execution="cuda-graph")
 
 
 def _full() -> Iterator[Block]:
     yield from _default()
     for block in _default():
-        if block.dtype == "float32":
+        if block.dtype == "float32" and block.execution in ("eager", "traced"):
             yield replace(block, dtype="float64")
         if block.execution == "eager" and not block.create_graph:
             yield replace(block, execution="traced")
@@ -146,6 +179,8 @@ def _full() -> Iterator[Block]:
     yield from _sizes(Block("paper-net", [LAPLACIAN, HESSIAN]), "B", (1, 16, 128))
     yield from _sizes(Block("mlp-scalar", [LAPLACIAN], B=16), "n", (64, 128, 256))
     yield from _large_adbench()
+    yield from _many_compiled()
+    yield from _captured(_many_compiled())
 
 
 GRIDS = {"smoke": _smoke, "default": _default, "full": _full}
@@ -176,6 +211,9 @@ def cases(
     """
     found: dict[str, Case] = {}
     for block in chosen:
+        # Elsewhere it would be a refusal a row, which says nothing.
+        if block.execution == "cuda-graph" and device != "cuda":
+            continue
         for case in _cases(block, device, threads):
             if all(part in case.id for part in only):
                 found.setdefault(case.id, case)
@@ -191,6 +229,8 @@ def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
             continue
         for strategy in strategies_for(operator):
             if block.chunk is not None and not strategy.chunks:
+                continue
+            if block.strategies and strategy.name not in block.strategies:
                 continue
             yield Case(
                 operator,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from .device import DEVICES, device_seconds, waiting
 from .plugin import ROW
 from .record import Row, recording, spending
 
+# A compiled or captured evaluation does not show the dispatcher what it launches.
+UNCOUNTED = ("compile", "cuda-graph")
+
 
 def test_time(
     case: Case, benchmark: Any, references: Path, rows: dict[str, Row], request: Any
@@ -37,7 +41,7 @@ def test_time(
         with spending(row, "calls"):
             row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
             row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
-        if not request.config.option.bench_pass:
+        if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
                 _counted(plan, made, call, row)
         benchmark.extra_info.update(
@@ -69,7 +73,7 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
 
 
 def _prepared(made: Subject, row: Row) -> Plan:
-    with spending(row, "prepare"):
+    with spending(row, "prepare"), cold(made.case.execution):
         start = time.perf_counter()
         plan = made.prepare()
         row["prepare_s"] = time.perf_counter() - start
@@ -77,6 +81,19 @@ def _prepared(made: Subject, row: Row) -> Plan:
         row["status"], row["reason"], row["prepare_s"] = "unsupported", plan.reason, None
         pytest.skip(plan.reason)
     return plan
+
+
+@contextmanager
+def cold(execution: str) -> Iterator[None]:
+    """Without what inductor compiled in an earlier pass or run: compiling is what is measured."""
+    if execution != "compile":
+        yield
+        return
+    # Importing inductor takes seconds once a process, whoever comes first.
+    from torch._inductor.utils import fresh_cache
+
+    with fresh_cache():
+        yield
 
 
 def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:

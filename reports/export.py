@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .load import Run
+from .summary import payback
 
 # A spreadsheet would run a cell that begins with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -16,6 +17,7 @@ COLUMNS = [
     *("id", "operator", "way", "strategy", "execution", "workload", "params", "B", "n", "m"),
     *("dtype", "device", "threads", "create_graph", "chunk", "layout", "status", "reason", "K"),
     *("seconds", "low", "high", "half_width", "wall_s", "train_s", "prepare_s", "first_s"),
+    "pays_back_calls",
     *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
     *("peak_bytes", "ops", "digits", "relative_error", "worst_entry", "tolerance"),
     *("reference", "reference_error"),
@@ -24,7 +26,8 @@ COLUMNS = [
 
 def tidy(table: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
     """One line a case with its factors: what is exported, and what the page prints."""
-    return table.merge(factors.drop(columns="contest"), on="id", how="left")
+    whole = table.merge(factors.drop(columns="contest"), on="id", how="left")
+    return whole.merge(payback(table), on="id", how="left")
 
 
 def csv(cases: pd.DataFrame) -> str:

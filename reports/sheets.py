@@ -90,7 +90,10 @@ def _contests(found: Answer, operator: str) -> list[Sheet]:
     for contest, group in cases.groupby("contest", sort=False):
         ranked = group.sort_values("factor", na_position="last")
         rows = tuple(_result(case) for _, case in ranked.iterrows())
-        heads = ("strategy", "time", "factor to best", "over plain", "prepare", "memory", "digits")
+        heads = (
+            *("strategy", "time", "factor to best", "over plain", "prepare", "pays back after"),
+            *("memory", "digits"),
+        )
         sheets.append(Sheet(str(contest), heads, rows))
     return sheets
 
@@ -100,7 +103,7 @@ def _result(case: pd.Series) -> tuple[Cell, ...]:
         return (
             Cell(str(case["way"])),
             Cell(f"{case['status']}", kind="failed"),
-            *([Cell(words.NOTHING, kind="number")] * 5),
+            *([Cell(words.NOTHING, kind="number")] * 6),
         )
     return (
         Cell(str(case["way"]), kind="best" if case["tie"] else ""),
@@ -108,6 +111,7 @@ def _result(case: pd.Series) -> tuple[Cell, ...]:
         Cell(words.factor(case["factor"]), case["factor"], f"number {_shade(case['factor'])}"),
         Cell(words.factor(case["speedup"]), case["speedup"], "number"),
         Cell(words.seconds(case["prepare_s"]), case["prepare_s"], "number"),
+        Cell(words.calls(case["pays_back_calls"]), case["pays_back_calls"], "number"),
         Cell(words.bytes_(case["peak_bytes"]), case["peak_bytes"], "number"),
         Cell(words.digits(case["digits"]), case["digits"], "number"),
     )

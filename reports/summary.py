@@ -148,6 +148,24 @@ def factors(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*columns, "speedup", "speedup_low", "speedup_high"])
 
 
+def payback(cases: pd.DataFrame) -> pd.DataFrame:
+    """After how many calls an execution has earned what it takes to prepare.
+
+    Against the eager way of the same strategy in the same contest:
+    `pays_back_calls = (prepare_s - eager prepare_s) / (eager seconds - seconds)`, zero where it
+    takes no longer to prepare; missing for eager itself and where it never pays.
+    """
+    alike = ["contest", "strategy", "chunk"]
+    times = ["prepare_s", "seconds"]
+    table = cases.assign(chunk=cases["chunk"].astype(str))
+    eager = table[table["execution"] == "eager"][[*alike, *times]]
+    found = table[table["execution"] != "eager"].merge(eager, on=alike, suffixes=("", "_eager"))
+    saved = (found["seconds_eager"] - found["seconds"]).astype(float)
+    cost = (found["prepare_s"] - found["prepare_s_eager"]).astype(float)
+    found["pays_back_calls"] = np.ceil(cost.clip(lower=0) / saved).where(saved > 0)
+    return found[["id", "pays_back_calls"]]
+
+
 def _compared(
     contest: Hashable, name: str, logs: pd.DataFrame, best: str, plain: list[str]
 ) -> dict[str, Any]:

@@ -67,6 +67,11 @@ def bytes_(value: float) -> str:
     return f"{significant(value / scale)} {unit}"
 
 
+def calls(value: float) -> str:
+    """`1,240 calls`."""
+    return NOTHING if missing(value) else f"{value:,.0f} call{'' if value == 1 else 's'}"
+
+
 def digits(value: float) -> str:
     """Digits of agreement."""
     return NOTHING if missing(value) else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""The traced execution: record an evaluation once with `functorch.make_fx`, then replay it.
+"""The traced execution: record an evaluation once with `functorch.make_fx`, simplify, replay it.
 
 NOTE [detach in traces]
 When an evaluation calls `autograd.grad` inside, the tracer records `aten.detach` for x and for
@@ -6,11 +6,13 @@ every tensor that a backward formula saves. Replayed without a graph they are ha
 replayed with one they cut gradients silently. For create_graph all of them are removed. Whether
 that was right (f itself may detach on purpose, and kernels without a second derivative may
 appear) is not guessed but tried, at a point other than the traced one: value and gradients of the
-replay must equal those of the eager evaluation, or the strategy refuses.
+replay must equal those of the eager evaluation, or the strategy refuses. The same trial stands
+behind every simplification.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -19,34 +21,53 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .functions import agree, first_line, moved
+from .graphs import constants
 from .operators import Orders
 from .registry import Evaluate, Inputs, Options, Unsupported
+from .replaying import replayable
+from .simplify import simplify
 
 
 def traced(evaluate: Evaluate, inputs: Inputs, options: Options) -> Evaluate:
     """Replay of the recorded operations; refuses what cannot be recorded or replays otherwise."""
+    graph = recorded(evaluate, inputs, options)
+    replay = in_orders(replayable(graph), options)
+    check_replay(evaluate, replay, held_by(graph), inputs, options)
+    return replay
+
+
+def recorded(evaluate: Evaluate, inputs: Inputs, options: Options) -> GraphModule:
+    """The simplified graph of one evaluation, through which gradients pass where they must."""
     graph = trace(evaluate, inputs)
     if options.create_graph:
         remove_detach(graph)
+    return simplify(graph, inputs)
 
-    def replay(*given: Tensor) -> Tensor | Orders:
-        found = graph(*given)
-        return Orders(*found) if options.values else cast(Tensor, found)
 
-    _verify(evaluate, replay, graph, inputs, options)
-    return replay
+def in_orders(replay: Evaluate, options: Options) -> Evaluate:
+    """A graph returns a plain tuple of what `values=True` calls `Orders`."""
+    if not options.values:
+        return replay
+    return lambda *given: Orders(*cast("tuple[Tensor | None, ...]", replay(*given)))
+
+
+def held_by(graph: GraphModule) -> list[Tensor]:
+    """The tensors outside the inputs that the graph reads: parameters, closures, bases."""
+    return [tensor for _, tensor in constants(graph)]
 
 
 def trace(evaluate: Evaluate, inputs: Inputs) -> GraphModule:
     """The graph of aten operations of one evaluation; raises `Unsupported` where there is none."""
+
+    # A function of its own, because make_fx counts default arguments of its function as inputs.
+    def plain(*given: Tensor) -> Tensor | tuple[Tensor | None, ...]:
+        found = evaluate(*given)
+        return tuple(found) if isinstance(found, Orders) else found
+
     try:
-        # A lambda, because make_fx counts default arguments of its function as inputs.
-        graph = make_fx(lambda *given: evaluate(*given))(*inputs)
+        return make_fx(plain)(*inputs)
     except Exception as error:  # the tracer raises whatever an operation under it raises
         raise Unsupported(f"cannot be traced: {first_line(error)}") from error
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
 
 
 def remove_detach(graph: GraphModule) -> None:
@@ -58,24 +79,31 @@ def remove_detach(graph: GraphModule) -> None:
     graph.recompile()
 
 
-def _verify(
-    evaluate: Evaluate, replay: Evaluate, graph: GraphModule, inputs: Inputs, options: Options
+def check_replay(
+    evaluate: Evaluate,
+    replay: Evaluate,
+    held: Iterable[Tensor],
+    inputs: Inputs,
+    options: Options,
 ) -> None:
+    """Refuse a replay that is not the evaluation, in its values or, for create_graph, gradients.
+
+    held: what the replay reads beside its inputs. Compared at another point than `inputs`.
+    """
     here = tuple(
         moved(t, 1e-2, seed).requires_grad_(options.create_graph) if t.is_floating_point() else t
         for seed, t in enumerate(inputs)
     )
-    constants = [t for t in _constants(graph) if t.requires_grad]
     expected, found = _tensors(evaluate(*here)), _tensors(_replayed(replay, here))
     for a, b in zip(expected, found, strict=True):
-        if not agree(a, b):
+        if a.dtype != b.dtype or not agree(a, b):
             raise Unsupported(
                 "its trace does not hold at other values than the traced ones"
                 " (a branch or a constant in it depends on the values of x)"
             )
     if not options.create_graph:
         return
-    sources = [t for t in (*here, *constants) if t.requires_grad]
+    sources = [t for t in (*here, *held) if t.requires_grad]
     for a, b in zip(_gradients(expected, sources), _gradients(found, sources), strict=True):
         if not agree(a, b):
             raise Unsupported(
@@ -89,13 +117,6 @@ def _replayed(replay: Evaluate, inputs: Inputs) -> Tensor | Orders:
         return replay(*inputs)
     except RuntimeError as error:
         raise Unsupported(f"its trace cannot be replayed: {first_line(error)}") from error
-
-
-def _constants(graph: GraphModule) -> list[Tensor]:
-    """The tensors outside the inputs that the graph reads: parameters, closures, bases."""
-    names = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    found = [getattr(graph, name, None) for name in sorted(names)]
-    return [t for t in found if isinstance(t, Tensor)]
 
 
 def _tensors(found: Tensor | Orders) -> list[Tensor]:

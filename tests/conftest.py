@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from strategies import (
     DIRECTIONS,
-    EXECUTIONS,
     SECOND_ORDER,
     STRATEGIES,
     Operator,
@@ -31,10 +30,13 @@ Shape = tuple[int, ...]
 SCALAR = (Operator.GRADIENT, Operator.HVP)
 # Those that are offered for any f; the separable ones have tests of their own.
 GENERAL = [s for s in STRATEGIES.values() if "separable" not in s.needs]
+# Every strategy runs in these; compile, which takes seconds a case, and cuda-graph, which needs a
+# device, have tests of their own.
+ON_GRID = ("eager", "traced")
 GRID = [
     pytest.param(strategy, execution, id=f"{strategy.operator}-{strategy.name}-{execution}")
     for strategy in GENERAL
-    for execution in EXECUTIONS
+    for execution in ON_GRID
 ]
 EACH = [pytest.param(s, id=f"{s.operator}-{s.name}") for s in GENERAL]
 

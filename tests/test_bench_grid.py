@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from bench.case import case_from_axes, subject
-from bench.grid import GRIDS, NothingSelected, UnknownGrid, blocks, cases
+from bench.grid import GRIDS, Block, NothingSelected, UnknownGrid, blocks, cases
 from strategies import STRATEGIES, Operator
 
 
@@ -31,10 +31,30 @@ def test_sizes_of_the_grids(grid: str, least: int) -> None:
 def test_the_default_grid_covers_what_it_promises() -> None:
     found = cases(blocks("default"))
     assert {case.dtype for case in found} == {"float32", "float64"}
-    assert {case.execution for case in found} == {"eager", "traced"}
+    assert {case.execution for case in found} == {"eager", "traced", "compile"}
+    on_cuda = cases(blocks("default"), device="cuda")
+    assert {case.execution for case in on_cuda} - {"cuda-graph"} == {c.execution for c in found}
     assert {case.create_graph for case in found} == {True, False}
     assert {case.operator for case in found} == set(Operator)
     assert any(case.chunk for case in found)
+
+
+def test_a_block_can_name_its_strategies() -> None:
+    block = Block("mlp-square", [Operator.JACOBIAN], B=4, strategies=["jacrev-sum", "loop-grad"])
+    assert {case.strategy for case in cases([block])} == {"jacrev-sum", "loop-grad"}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_named_strategy_exists(grid: str) -> None:
+    """A misspelt one would leave its cases out without a word."""
+    for block in blocks(grid):
+        known = {name for operator, name in STRATEGIES if operator in block.operators}
+        assert set(block.strategies) <= known
+
+
+def test_few_cases_compile_by_default() -> None:
+    compiled = [case for case in cases(blocks("default")) if case.execution == "compile"]
+    assert 4 <= len(compiled) <= 8
 
 
 def test_every_part_of_a_selection_must_be_there() -> None:

@@ -129,6 +129,24 @@ def test_the_verdict_counts_every_status() -> None:
     assert failed == "Faults in 1 cases, among them bad: they have no times anywhere."
 
 
+def test_an_execution_pays_back_what_preparing_it_took(tmp_path: Path) -> None:
+    planted = {"eager": (4e-3, 0.01), "traced": (2e-3, 0.05), "compile": (8e-3, 9.0)}
+    lines = [
+        line | {"prepare_s": prepare_s}
+        for execution, (seconds, prepare_s) in planted.items()
+        for line in rows(lambda s, n, t=seconds: t, strategies=["a"], noise=0, execution=execution)
+    ]
+    found = answered(tmp_path, lines).cases.set_index("execution")["pays_back_calls"]
+    assert found["traced"] == 20
+    assert np.isnan(found["eager"])
+    assert np.isnan(found["compile"])
+
+
+def test_an_execution_without_an_eager_row_has_no_payback(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=["a"], execution="traced")
+    assert np.isnan(answered(tmp_path, lines).cases["pays_back_calls"]).all()
+
+
 def test_the_suites_own_time_is_what_no_case_spent(tmp_path: Path) -> None:
     spent = {"prepare": 1.0, "calls": 6.0, "reference": 0.5}
     lines = rows(lambda s, n: 1e-3, strategies=["a"], passes=2, spent_s=spent)

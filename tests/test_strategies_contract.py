@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
+    ON_GRID,
     WORKING,
     Function,
     Net,
@@ -28,7 +29,6 @@ from torch.autograd import forward_ad
 
 from strategies import (
     DIRECTIONS,
-    EXECUTIONS,
     SECOND_ORDER,
     Operator,
     Orders,
@@ -47,7 +47,7 @@ from strategies.registry import Options
 
 B, N, M = 4, 3, 2
 
-on_executions = pytest.mark.parametrize("execution", list(EXECUTIONS))
+on_executions = pytest.mark.parametrize("execution", ON_GRID)
 
 
 def given(operator: Operator, m: int | None = None) -> tuple[Tensor, ...]:

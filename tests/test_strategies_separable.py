@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import Net, array, cubic_example, draw, net_example, only
+from conftest import ON_GRID, Net, array, cubic_example, draw, net_example, only
 from torch import Tensor
 
-from strategies import EXECUTIONS, Operator, Orders, Unsupported, hessian_diagonal, prepare
+from strategies import Operator, Orders, Unsupported, hessian_diagonal, prepare
 
 NAME = "double-backward-ones"
 OPERATORS = [Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN]
@@ -29,7 +29,7 @@ SEPARABLE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[np.ndarray], np
 
 on_separable = pytest.mark.parametrize("name", SEPARABLE)
 on_operators = pytest.mark.parametrize("operator", OPERATORS)
-on_executions = pytest.mark.parametrize("execution", list(EXECUTIONS))
+on_executions = pytest.mark.parametrize("execution", ON_GRID)
 
 
 @on_executions
