@@ -33,6 +33,12 @@ def parser() -> argparse.ArgumentParser:
 def _coverage(command: argparse.ArgumentParser) -> None:
     command.add_argument("--only", action="append", default=[], metavar="PART")
     command.add_argument("--strategies", action="append", default=[], metavar="FILE.py")
+    command.add_argument(
+        "--execution",
+        action="append",
+        choices=["eager", "traced", "compile"],
+        help="given again, several; without it eager and traced",
+    )
     command.add_argument("--results", default="results", metavar="FOLDER")
     command.add_argument("--resume", metavar="FILE", help="go on with a coverage file")
     command.add_argument(

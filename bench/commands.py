@@ -61,6 +61,7 @@ USAGE_ERRORS = (
     UnknownStrategy,
     UnknownWorkload,
     WorkloadError,
+    coverage.PartialCoverage,
 )
 
 
@@ -185,6 +186,8 @@ def _checked(case: Case, references: Path) -> Row:
 
 def coverage_command(given: argparse.Namespace) -> int:
     """Fill the matrix, print what is wrong, write the table where asked; 1 where it lacks one."""
+    if given.write and (given.only or given.execution):
+        raise coverage.PartialCoverage("--write takes every cell: leave --only and --execution")
     load_installed()
     for path in given.strategies:
         load_strategies(path)
@@ -198,7 +201,7 @@ def coverage_command(given: argparse.Namespace) -> int:
         tests="coverage_cells.py",
         after_wrong="go-on",
     )
-    asked = coverage.cells(given.only)
+    asked = coverage.cells(given.only, given.execution or coverage.EXECUTIONS_ASKED)
     if not asked:
         raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
     where = (Path(given.results), job, _resumed(given))

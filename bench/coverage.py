@@ -23,21 +23,26 @@ from .probes import INPUTS, PROBES
 from .probes.registry import B
 from .record import Row
 
+
+class PartialCoverage(ValueError):
+    """A table is to be written from a part of the cells."""
+
+
 OUTPUTS = 2
 EXECUTIONS_ASKED = ("eager", "traced")
 
 
-def cells(only: Sequence[str] = ()) -> list[Case]:
-    """Every probe by every strategy, eager and traced, in float64 on the CPU."""
-    return [case for case in _cells() if all(part in case.id for part in only)]
+def cells(only: Sequence[str] = (), executions: Sequence[str] = EXECUTIONS_ASKED) -> list[Case]:
+    """Every probe by every strategy in these executions, in float64 on the CPU."""
+    return [case for case in _cells(executions) if all(part in case.id for part in only)]
 
 
-def _cells() -> Iterator[Case]:
+def _cells(executions: Sequence[str]) -> Iterator[Case]:
     for name, n in INPUTS.items():
         for operator in Operator:
             m = 1 if operator in SCALAR else n if operator in SQUARE else OUTPUTS
             for strategy in strategies_for(operator):
-                for execution in EXECUTIONS_ASKED:
+                for execution in executions:
                     yield Case(
                         *(operator, strategy.name, name, B, (n,), (m,)),
                         params={"m": m},

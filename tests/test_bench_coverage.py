@@ -146,3 +146,14 @@ def test_a_planted_wrong_strategy_is_found_and_a_cut_run_goes_on(tmp_path: Path)
     shown = tables(run)
     assert [cell.text for cell in shown.wrong.rows[0]][:3] == ["mlp", "jacobian", "planted"]
     assert shown.counts["WRONG"] == 2
+
+
+def test_a_table_is_not_written_from_a_part() -> None:
+    done = command("--only", "probe-mlp", "--write")
+    assert done.returncode == 2
+    assert done.stderr == "bench: --write takes every cell: leave --only and --execution\n"
+
+
+def test_other_executions_are_asked_for_by_name() -> None:
+    found = cells(["jacobian/vmap-jacrev/probe-mlp"], ["compile"])
+    assert [case.execution for case in found] == ["compile"]
