@@ -1,0 +1,65 @@
+"""The clock on a known time: a strategy that is busy for 2 ms of CPU time a call."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BUSY_S = 2e-3
+STRATEGY = f'''
+import time
+import torch
+from strategies import Operator, strategy
+
+@strategy(Operator.GRADIENT, mode="reverse", sweep="loop", needs=["scalar"])
+def busy(f, inputs, options):
+    """Ones, after {BUSY_S} seconds of CPU time."""
+    def evaluate(x, *args):
+        until = time.process_time() + {BUSY_S}
+        ones = torch.ones_like(x)
+        while time.process_time() < until:
+            pass
+        return ones
+    return evaluate
+'''
+WORKLOAD = '''
+import torch
+from bench.problem import Problem
+
+def summed(dtype, device, generator):
+    """A sum: its gradient is ones, and that is declared."""
+    x = torch.randn(4, 3, generator=generator).to(dtype=dtype, device=device)
+    return Problem(lambda x: x.sum(-1), x, constant=frozenset({"jacobian"}))
+'''
+
+
+@pytest.mark.slow
+def test_a_known_time_is_measured_within_two_percent(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(STRATEGY)
+    (tmp_path / "net.py").write_text(WORKLOAD)
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench", "run", "--passes", "3", "--only", "gradient/busy/"),
+            *("--workload", f"{tmp_path}/net.py:summed", "--strategies", f"{tmp_path}/busy.py"),
+            *("--results", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        env=outer,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in Path(done.stdout.strip()).read_text().splitlines()]
+    passes = [statistics.median(line["cpu_s"]) for line in lines if line["kind"] == "row"]
+    assert len(passes) == 3
+    assert passes == pytest.approx([BUSY_S] * 3, rel=0.02)
