@@ -47,6 +47,9 @@ def _coverage(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--limit", type=_seconds, default=60.0, metavar="SECONDS", help="for one cell"
     )
+    command.add_argument(
+        "--workers", type=_count, metavar="N", help="at once; without it one a core"
+    )
 
 
 def _selection(command: argparse.ArgumentParser) -> None:

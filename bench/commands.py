@@ -26,7 +26,7 @@ from strategies import (
 from . import coverage
 from .case import Case, subject
 from .check import check
-from .cores import Claim, claimed_core
+from .cores import Claim, claimed_core, cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -191,13 +191,14 @@ def coverage_command(given: argparse.Namespace) -> int:
     load_installed()
     for path in given.strategies:
         load_strategies(path)
+    workers = given.workers or cores()
     job = Job(
         strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
         workloads=(),
         threads=1,
         pinned=(),
         limit_s=given.limit,
-        memory_bytes=default_limit(),
+        memory_bytes=default_limit() // workers,
         tests="coverage_cells.py",
         after_wrong="go-on",
     )
@@ -205,22 +206,28 @@ def coverage_command(given: argparse.Namespace) -> int:
     if not asked:
         raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
     where = (Path(given.results), job, _resumed(given))
-    outcome = run(Request(asked, "coverage", 1, "cpu", *where))
+    outcome = run(Request(asked, "coverage", 1, "cpu", *where, workers=workers))
     if outcome.interrupted:
         return _told(outcome)
     rows = [line for line in lines(outcome.path) if line["kind"] == "row"]
-    found = coverage.findings(rows)
-    if given.write:
-        coverage.write(found)
-    missing = coverage.new_errors(found)
     counts = Counter(row["status"] for row in rows)
     print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), file=sys.stderr)
-    for op, names in sorted(found.wrong.items()):
-        print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
+    if not (given.only or given.execution):
+        _laid_to_operations(rows, given.write)
+    missing = coverage.new_errors(rows)
     for text in missing:
         print(f"WRONG and not in the table: {text}", file=sys.stderr)
     print(outcome.path)
     return int(bool(missing))
+
+
+def _laid_to_operations(rows: list[Row], write: bool) -> None:
+    # Only of every cell: in a part, an operation is easily in no probe that went right.
+    found = coverage.findings(rows)
+    if write:
+        coverage.write(found)
+    for op, names in sorted(found.wrong.items()):
+        print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

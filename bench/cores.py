@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from .scratch import lock, user_folder
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    asked = getattr(os, "sched_getaffinity", None)
+    return len(asked(0)) if asked else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Claim:
     """The cores that workers are pinned to, and what is to be said where there are none."""

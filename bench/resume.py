@@ -51,7 +51,7 @@ def past(path: Path) -> Past:
         raise ResumeError(f"{path} is no result file of schema {SCHEMA}: nothing to go on with")
     rows = [line for line in found if line["kind"] == "row"]
     done = {_key(row): str(row["status"]) for row in rows}
-    starts = Counter(key for key in _begun(found) if key not in done)
+    starts = Counter({k: times for k, times in _begun(found).items() if k not in done})
     timeouts = tuple(row for row in rows if row["status"] == "timeout")
     return Past(found[0], done, starts, timeouts)
 
@@ -60,11 +60,21 @@ def _key(row: Row) -> Key:
     return case_id(row), int(row["pass"])
 
 
-def _begun(found: Sequence[Row]) -> Iterator[Key]:
-    """The cases begun; not those in which a runner was told to end: that was not their doing."""
-    for line, after in zip(found, [*found[1:], {}], strict=True):
-        if line["kind"] == "started" and after.get("kind") != "end":
-            yield line["id"], int(line["pass"])
+def _begun(found: Sequence[Row]) -> Counter[Key]:
+    """How often each case was begun; not the times when a runner was told to end in it, which was
+    not its doing."""
+    starts, flying = Counter[Key](), set[Key]()
+    for line in found:
+        if line["kind"] == "started":
+            flying.add(key := (line["id"], int(line["pass"])))
+            starts[key] += 1
+        elif line["kind"] == "row":
+            flying.discard(_key(line))
+        else:
+            if line["kind"] == "end":
+                starts.subtract(flying)
+            flying.clear()
+    return starts
 
 
 def cut(path: Path) -> None:

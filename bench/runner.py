@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ class Request:
     """What `run` is asked for: the cases, how often, and where the file goes.
 
     resume: a result file of the same cases, which is gone on with. warnings: what is odd about the
-    run from its start.
+    run from its start. workers: how many at once; what is timed takes one, since two on one
+    machine disturb each other.
     """
 
     cases: Sequence[Case]
@@ -49,6 +51,7 @@ class Request:
     job: Job
     resume: Path | None = None
     warnings: tuple[str, ...] = ()
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,31 @@ def _ended(request: Request, ledger: Ledger, stop: Stop) -> Row:
 
 
 def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
-    """Every case once, in this pass's order; a worker that ends is followed by another."""
-    cases, barren = _shuffled(request.cases, number), 0
+    """Every case once, in this pass's order; each worker takes its share of them."""
+    cases, workers = _shuffled(request.cases, number), request.workers
+    shares = [share for k in range(workers) if (share := cases[k::workers])]
+
+    def measure(share: Sequence[Case]) -> None:
+        try:
+            _share(request.job, number, share, ledger, stop)
+        except BaseException:
+            # Nobody would hear of it before the other workers are done with their shares.
+            stop.ask()
+            raise
+
+    with ThreadPoolExecutor(len(shares)) as pool:
+        futures = [pool.submit(measure, share) for share in shares]
+    errors = [error for future in futures if (error := future.exception())]
+    # Those that were asked to stop because of another one say less.
+    for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+        raise error
+
+
+def _share(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: Stop) -> None:
+    """These cases, one at a time; a worker that ends is followed by another."""
+    barren = 0
     while left := ledger.settle(cases, number):
-        death = _worker(request.job, number, left, ledger, stop)
+        death = _worker(job, number, left, ledger, stop)
         barren = 0 if death.begun else barren + 1
         if barren == BARREN or (barren and not death.by_system):
             raise RunnerError(f"a worker ended before its first case: {death.reason}")

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench import scratch as scratch_module
 from bench.case import Case
 from bench.cores import claimed_core
+from bench.coverage import cells
 from bench.environment import changed_since, surroundings
 from bench.grid import blocks, cases
 from bench.interrupt import Interrupted, stop_signals
@@ -37,6 +38,7 @@ from bench.runner import Job, Request, RunnerError, run
 from bench.scratch import scratch, user_folder
 from bench.sizes import at_least
 from bench.watch import Death
+from reports.schema import case_id
 from strategies import Operator
 
 ROOT = Path(__file__).parent.parent
@@ -367,8 +369,13 @@ def test_a_half_written_line_is_cut(tmp_path: Path) -> None:
         ([begun(CASES[0]), END, RESUME, begun(CASES[0])], 1),
         ([begun(CASES[0]), begun(CASES[0])], 2),
         ([begun(CASES[0], 1)], 0),
+        ([begun(CASES[0]), begun(CASES[1]), END], 0),
+        ([begun(CASES[0]), RESUME, begun(CASES[1]), END], 1),
     ],
-    ids=["row", "killed", "twice", "told-to-end", "worker-killed", "another-pass"],
+    ids=[
+        *("row", "killed", "twice", "told-to-end", "worker-killed", "another-pass"),
+        *("two-told-to-end", "killed-before-another-was-told"),
+    ],
 )
 def test_beginnings_without_a_row_are_counted(
     tmp_path: Path, found: list[dict[str, Any]], starts: int
@@ -480,13 +487,48 @@ def test_a_full_disk_under_a_worker_ends_the_run(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_at_its_start_is_an_error(tmp_path: Path) -> None:
     way = tmp_path / "way.py"
     way.write_text("import time; print('waiting for a licence', flush=True); time.sleep(1000)")
-    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0, start_s=4.0)
+    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0, start_s=15.0)
     begin = time.monotonic()
     with pytest.raises(RunnerError, match="did not come to a case: waiting for a licence"):
         run(Request(CASES[:1], "smoke", 1, "cpu", tmp_path / "results", job))
     assert time.monotonic() - begin < 60
     (path,) = (tmp_path / "results").iterdir()
     assert [line["kind"] for line in lines(path)] == ["run", "end"]
+
+
+# Several workers at once
+
+
+# Long after every worker has begun.
+STOPS_THE_FIRST = """
+import os, pathlib, time
+taken = pathlib.Path(__file__).with_name("taken")
+try:
+    taken.touch(exist_ok=False)
+    time.sleep(1000)
+except FileExistsError:
+    print("no licence left", flush=True)
+    os._exit(3)
+"""
+
+
+def test_two_workers_share_the_cases_of_a_run(tmp_path: Path) -> None:
+    job = Job((), (), threads=1, pinned=(), limit_s=60.0, tests="coverage_cells.py")
+    asked = cells(["probe-mlp", "jacobian/"], ["eager"])
+    outcome = run(Request(asked, "coverage", 1, "cpu", tmp_path, job, workers=2))
+    found = [line for line in lines(outcome.path) if line["kind"] == "row"]
+    assert sorted(map(case_id, found)) == sorted(case.id for case in asked)
+    assert outcome.statuses["ok"] == len(asked)
+
+
+def test_a_worker_that_cannot_start_ends_the_others(tmp_path: Path) -> None:
+    way = tmp_path / "way.py"
+    way.write_text(STOPS_THE_FIRST)
+    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0)
+    begin = time.monotonic()
+    with pytest.raises(RunnerError, match="exited with code 3: no licence left"):
+        run(Request(CASES, "smoke", 1, "cpu", tmp_path / "results", job, workers=2))
+    assert time.monotonic() - begin < 60
 
 
 # Words
