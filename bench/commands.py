@@ -26,6 +26,7 @@ from strategies import (
 from . import coverage
 from .case import Case, subject
 from .check import check
+from .controls import Timed, controls
 from .cores import Claim, claimed_core, cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
@@ -95,7 +96,8 @@ def run_command(given: argparse.Namespace) -> int:
             memory_bytes=_memory(given),
         )
         where = (Path(given.results), job, _resumed(given), warnings)
-        outcome = run(Request(found, grid, given.passes, given.device, *where))
+        timed: list[Timed] = [*found, *controls(given.device, given.threads)]
+        outcome = run(Request(timed, grid, given.passes, given.device, *where))
     return _told(outcome)
 
 

@@ -11,6 +11,7 @@ from reports.schema import SCHEMA
 from strategies import CONTRACT, strategies_for
 
 from .case import SEED, Case
+from .controls import Timed
 from .environment import commit, environment
 from .record import Row
 from .resume import selection
@@ -22,7 +23,7 @@ class Asked(Protocol):
     """What is measured, as `runner.Request` has it."""
 
     @property
-    def cases(self) -> Sequence[Case]: ...
+    def cases(self) -> Sequence[Timed]: ...
     @property
     def grid(self) -> str: ...
     @property
@@ -38,6 +39,7 @@ class Asked(Protocol):
 def run_line(asked: Asked) -> Row:
     """The run line of a run that starts now."""
     started, (revision, dirty), job = datetime.now(UTC), commit(), asked.job
+    found = [case for case in asked.cases if isinstance(case, Case)]
     return {
         "kind": "run",
         "schema": SCHEMA,
@@ -53,8 +55,8 @@ def run_line(asked: Asked) -> Row:
         "passes": asked.passes,
         "limit_s": job.limit_s,
         "memory_limit_bytes": job.memory_bytes,
-        "strategies": _strategies({case.operator for case in asked.cases}),
-        "workloads": _workloads({case.workload for case in asked.cases}),
+        "strategies": _strategies({case.operator for case in found}),
+        "workloads": _workloads({case.workload for case in found}),
         "limits": {},
         "contract": CONTRACT,
         "warnings": list(asked.warnings),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from threading import RLock
 
-from .case import Case
+from .controls import Timed
 from .progress import Progress
 from .record import ResultFile, ResultsError, Row
 from .resume import Past
@@ -29,7 +29,7 @@ class Ledger:
         self.statuses = Counter(past.done.values())
         self._turn = RLock()
 
-    def settle(self, cases: Sequence[Case], number: int) -> list[Case]:
+    def settle(self, cases: Sequence[Timed], number: int) -> list[Timed]:
         """The cases to be measured in this pass; those that are not to be get their row."""
         with self._turn:
             left = [case for case in cases if (case.id, number) not in self._done]
@@ -41,13 +41,13 @@ class Ledger:
                     self._without(case, number, "skipped", reason)
             return [case for case in left if (case.id, number) not in self._done]
 
-    def started(self, case: Case, line: Row) -> None:
+    def started(self, case: Timed, line: Row) -> None:
         """A worker has begun a case."""
         with self._turn:
             self._file.write(line)
             self._starts[case.id, line["pass"]] += 1
 
-    def row(self, case: Case, row: Row) -> None:
+    def row(self, case: Timed, row: Row) -> None:
         """A case's row."""
         with self._turn:
             # Were it a row, then so were every other case from here on.
@@ -60,7 +60,7 @@ class Ledger:
             self.statuses[row["status"]] += 1
             self._progress.advance(case.id, row["status"])
 
-    def lost(self, case: Case, number: int, death: Death) -> None:
+    def lost(self, case: Timed, number: int, death: Death) -> None:
         """A worker died in this case, or was killed in it."""
         with self._turn:
             if death.by_system and self._starts[case.id, number] < BEGINNINGS:
@@ -71,11 +71,11 @@ class Ledger:
             status = "oom" if any(text in death.said for text in MEMORY) else "crashed"
             self._without(case, number, status, f"the process was lost: {death.reason}")
 
-    def _without(self, case: Case, number: int, status: str, reason: str) -> None:
+    def _without(self, case: Timed, number: int, status: str, reason: str) -> None:
         row = {"kind": "row", **case.axes, "pass": number, "status": status, "reason": reason}
         self.row(case, row)
 
-    def _too_large(self, case: Case) -> str:
+    def _too_large(self, case: Timed) -> str:
         for row in self._timeouts:
             if at_least(case.axes, row):
                 size = f"B={row['B']}, n={row['n']}, m={row['m']}"

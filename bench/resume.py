@@ -13,7 +13,7 @@ from typing import Any
 
 from reports.schema import SCHEMA, case_id
 
-from .case import Case
+from .controls import Timed
 from .record import ResultsError, Row, lines
 
 Key = tuple[str, int]
@@ -82,7 +82,7 @@ def cut(path: Path) -> None:
     os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
-def selection(cases: Sequence[Case]) -> Row:
+def selection(cases: Sequence[Timed]) -> Row:
     """What the run line keeps of the cases, to know them again."""
     axes = sorted(json.dumps(case.axes, sort_keys=True, default=str) for case in cases)
     digest = hashlib.sha256("\n".join(axes).encode()).hexdigest()[:16]

@@ -15,7 +15,8 @@ from pathlib import Path
 from reports.schema import FAULTS
 from strategies import STRATEGIES
 
-from .case import SEED, Case
+from .case import SEED
+from .controls import Timed
 from .header import run_line
 from .interrupt import Interrupted, Stop, stop_signals
 from .ledger import Ledger
@@ -43,7 +44,7 @@ class Request:
     machine disturb each other.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[Timed]
     grid: str
     passes: int
     device: str
@@ -126,7 +127,7 @@ def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
     cases, workers = _shuffled(request.cases, number), request.workers
     shares = [share for k in range(workers) if (share := cases[k::workers])]
 
-    def measure(share: Sequence[Case]) -> None:
+    def measure(share: Sequence[Timed]) -> None:
         try:
             _share(request.job, number, share, ledger, stop)
         except BaseException:
@@ -142,7 +143,7 @@ def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
         raise error
 
 
-def _share(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: Stop) -> None:
+def _share(job: Job, number: int, cases: Sequence[Timed], ledger: Ledger, stop: Stop) -> None:
     """These cases, one at a time; a worker that ends is followed by another."""
     barren = 0
     while left := ledger.settle(cases, number):
@@ -152,7 +153,7 @@ def _share(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: S
             raise RunnerError(f"a worker ended before its first case: {death.reason}")
 
 
-def _worker(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: Stop) -> Death:
+def _worker(job: Job, number: int, cases: Sequence[Timed], ledger: Ledger, stop: Stop) -> Death:
     """What one worker measures; how it ended."""
     known = {case.id: case for case in cases}
     current = cases[0]
@@ -171,7 +172,7 @@ def _worker(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: 
     raise AssertionError("a worker that ends says so")
 
 
-def _shuffled(cases: Sequence[Case], number: int) -> list[Case]:
+def _shuffled(cases: Sequence[Timed], number: int) -> list[Timed]:
     order = list(cases)
     random.Random(f"{SEED}/{number}").shuffle(order)
     return order

@@ -18,6 +18,7 @@ from strategies import Plan, Refusal
 from . import measure
 from .case import Case, Subject, subject
 from .check import Checked, check
+from .controls import Control, work
 from .counters import counters, cuda_peak_bytes, fallbacks
 from .device import DEVICES, device_seconds, waiting
 from .plugin import ROW
@@ -70,6 +71,18 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
         row["train_s"] = trained["wall_s"]
     if trained["status"] != "ok":
         row.update(status=trained["status"], reason=f"training: {trained['reason']}")
+
+
+def test_control(case: Control, benchmark: Any, request: Any) -> None:
+    """What the machine does in this pass without any code of ours."""
+    with recording(case) as row:
+        request.node.stash[ROW] = row
+        device = DEVICES[case.device]()
+        made = work(case)
+        row["counters"] = dict(made.counters)
+        with spending(row, "controls"):
+            row["wall_s"], row["cpu_s"] = _timed(waiting(made.call, device), benchmark, row)
+            row["device_s"] = device_seconds(made.call, device, measure.ROUNDS)
 
 
 def _prepared(made: Subject, row: Row) -> Plan:

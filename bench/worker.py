@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .case import Case
+from .controls import Timed
 from .environment import ROOT
 from .interrupt import Stop
 from .last_words import Tail
@@ -79,7 +79,7 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
     ]
 
 
-def messages(job: Job, number: int, cases: Sequence[Case], stop: Stop) -> Generator[Row | Death]:
+def messages(job: Job, number: int, cases: Sequence[Timed], stop: Stop) -> Generator[Row | Death]:
     """What a worker over these cases sends, line by line, and at last how it ended.
 
     A `row` always follows the `started` of its case. Raises `Interrupted` where the run is to stop.

@@ -11,6 +11,7 @@ from . import words
 from .advice import advice
 from .export import tidy
 from .load import Run
+from .machine import machine
 from .schema import FAULTS
 from .summary import estimates, exponents, factors, own_share, statuses
 
@@ -92,7 +93,7 @@ def _noise(found: Answer) -> str:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """Machine, versions and commit, by name; a page without them is not written."""
+    """Machine, its rates, versions and commit, by name; a page without them is not written."""
     header: dict[str, Any] = run.header
     there = header["environment"]
     commit = header.get("commit")
@@ -116,4 +117,5 @@ def environment(run: Run) -> dict[str, str]:
         "TF32": "on" if there.get("tf32") else "off",
         "python": str(there.get("python")),
         "system": str(there.get("os")),
+        **machine(run.controls),
     }

@@ -8,6 +8,9 @@ from typing import Any
 # 1: first version.
 SCHEMA = 1
 
+# The operator of rows that measure the machine, with no code of ours.
+CONTROL = "control"
+
 KINDS = ("run", "started", "row", "resume", "end")
 STATUSES = ("ok", "wrong", "unsupported", "error", "oom", "timeout", "crashed", "skipped")
 FAULTS = ("wrong", "error", "crashed")
