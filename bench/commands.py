@@ -26,7 +26,7 @@ from strategies import (
 from . import coverage
 from .case import Case, subject
 from .check import check
-from .cores import Claim, claimed_core
+from .cores import Claim, claimed_cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -82,7 +82,7 @@ def run_command(given: argparse.Namespace) -> int:
     found = selected(given)
     grid = "own" if given.workload else given.grid
     # More threads than one are left to the system, which knows where there is room.
-    with claimed_core() if given.threads == 1 else nullcontext(Claim()) as claim:
+    with claimed_cores() if given.threads == 1 else nullcontext(Claim()) as claim:
         warnings = (claim.warning,) if claim.warning else ()
         for text in warnings:
             print(f"bench: {text}", file=sys.stderr)

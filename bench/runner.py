@@ -120,7 +120,7 @@ def _ended(request: Request, ledger: Ledger, stop: Stop) -> Row:
 
 def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
     """Every case once, in this pass's order; a worker that ends is followed by another."""
-    cases, barren = _shuffled(request.cases, number), 0
+    cases, barren = shuffled(request.cases, number), 0
     while left := ledger.settle(cases, number):
         death = _worker(request.job, number, left, ledger, stop)
         barren = 0 if death.begun else barren + 1
@@ -147,10 +147,11 @@ def _worker(job: Job, number: int, cases: Sequence[Case], ledger: Ledger, stop: 
     raise AssertionError("a worker that ends says so")
 
 
-def _shuffled(cases: Sequence[Case], number: int) -> list[Case]:
+def shuffled(cases: Sequence[Case], number: int) -> list[Case]:
+    """The cases in the order of a pass."""
     order = list(cases)
     random.Random(f"{SEED}/{number}").shuffle(order)
     return order
 
 
-__all__ = ["STRATEGIES", "Job", "Outcome", "Request", "RunnerError", "run"]
+__all__ = ["STRATEGIES", "Job", "Outcome", "Request", "RunnerError", "run", "shuffled"]

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .estimator import of_pass
+
 CONFIDENCE = 0.95
 AXIS_COLUMNS = [
     *("id", "contest", "way", "operator", "strategy", "execution", "workload", "params"),
@@ -39,12 +41,6 @@ _SEVERITY = ("wrong", "crashed", "error", "oom", "timeout", "skipped", "unsuppor
 LEAST_SIZES = 4
 # A size counts for an exponent where it takes so many times what its bare operations cost.
 ABOVE_FLOOR = 2.0
-
-
-def of_pass(rounds: Sequence[float]) -> float:
-    """One number for a case in a pass, seconds: the median of its rounds."""
-    values = [value for value in rounds if np.isfinite(value) and value > 0]
-    return float(np.median(values)) if values else float("nan")
 
 
 def interval(logs: Sequence[float]) -> tuple[float, float, float]:

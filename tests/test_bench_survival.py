@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import scratch as scratch_module
 from bench.case import Case
-from bench.cores import claimed_core
+from bench.cores import claimed_cores
 from bench.environment import changed_since, surroundings
 from bench.grid import blocks, cases
 from bench.interrupt import Interrupted, stop_signals
@@ -52,9 +52,9 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
-    with claimed_core() as first:
+    with claimed_cores() as first:
         assert first.cores == (max(os.sched_getaffinity(0)),)
-        claims, warned = [claimed_core() for _ in os.sched_getaffinity(0)], ""
+        claims, warned = [claimed_cores() for _ in os.sched_getaffinity(0)], ""
         held = [claim.__enter__() for claim in claims]
         warned = held[-1].warning
         taken = {first.cores, *(claim.cores for claim in held[:-1])}
@@ -66,16 +66,16 @@ def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
 
 
 def test_a_claim_ends_with_its_process() -> None:
-    text = "from bench.cores import claimed_core as c; import os; c().__enter__(); os._exit(9)"
+    text = "from bench.cores import claimed_cores as c; import os; c().__enter__(); os._exit(9)"
     folder = {**os.environ, "TMPDIR": str(user_folder().parent)}
     subprocess.run([sys.executable, "-c", text], cwd=ROOT, env=folder, check=False)
-    with claimed_core() as claim:
+    with claimed_cores() as claim:
         assert claim.cores == (max(os.sched_getaffinity(0)),)
 
 
 def test_where_no_lock_can_be_made_a_run_is_not_pinned(tmp_path: Path) -> None:
     (tmp_path / f"input-derivatives-{os.getuid()}").write_text("in the way")
-    with claimed_core() as claim:
+    with claimed_cores() as claim:
         assert claim.cores == ()
         assert claim.warning.startswith("not pinned: cannot claim a core: ")
 
