@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from strategies import (
 from . import coverage
 from .case import Case, subject
 from .check import check
-from .cores import Claim, claimed_cores
+from .cores import claimed_cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -81,15 +80,15 @@ def run_command(given: argparse.Namespace) -> int:
     """Measure, write the result file, print its path."""
     found = selected(given)
     grid = "own" if given.workload else given.grid
-    # More threads than one are left to the system, which knows where there is room.
-    with claimed_cores() if given.threads == 1 else nullcontext(Claim()) as claim:
+    threads = max(case.threads for case in found)
+    with claimed_cores(threads) as claim:
         warnings = (claim.warning,) if claim.warning else ()
         for text in warnings:
             print(f"bench: {text}", file=sys.stderr)
         job = Job(
             strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
             workloads=tuple(_resolved(spec) for spec in given.workload),
-            threads=given.threads,
+            threads=threads,
             pinned=claim.cores,
             limit_s=given.limit,
             memory_bytes=_memory(given),

@@ -21,7 +21,7 @@ from strategies import load_installed, load_strategies
 from .case import Case, case_from_axes
 from .environment import changed_since, surroundings
 from .grid import blocks, cases, user_blocks
-from .measure import freeze_imports
+from .measure import freeze_imports, set_threads
 from .memory import limit_memory
 from .record import Row, shortened
 from .workloads import load_workload
@@ -174,6 +174,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     case, sender = _case(item), item.config.stash[SENDER]
     if case is not None:
         sender.started(case)
+        set_threads(case.threads)
     before = surroundings()
     result = yield
     row = _row(item, case)

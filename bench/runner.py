@@ -23,7 +23,7 @@ from .record import ResultFile, ResultsError, Row
 from .resume import Past, check, cut, past
 from .scratch import scratch
 from .watch import Death, UnendingWorker
-from .worker import Job, messages
+from .worker import Job, messages, share
 
 # The system may kill a worker while it starts, when memory is short; not again and again.
 BARREN = 3
@@ -122,7 +122,8 @@ def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
     """Every case once, in this pass's order; a worker that ends is followed by another."""
     cases, barren = shuffled(request.cases, number), 0
     while left := ledger.settle(cases, number):
-        death = _worker(request.job, number, left, ledger, stop)
+        job, own = share(request.job, left)
+        death = _worker(job, number, own, ledger, stop)
         barren = 0 if death.begun else barren + 1
         if barren == BARREN or (barren and not death.by_system):
             raise RunnerError(f"a worker ended before its first case: {death.reason}")

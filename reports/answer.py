@@ -110,10 +110,16 @@ def environment(run: Run) -> dict[str, str]:
         "processor": f"{there.get('cpu')}, {there.get('cores')} cores",
         "memory": words.bytes_(memory) if memory else words.NOTHING,
         "GPU": str(there.get("gpu") or "none"),
-        "threads": f"{there.get('threads')}, pinned to core {there.get('pinned') or 'none'}",
+        "threads": f"{_threads(run)}, pinned to core {there.get('pinned') or 'none'}",
         "torch": f"{there.get('torch')} ({there.get('blas')}, {there.get('capability', '–')})",
         "CUDA": str(there.get("cuda") or "none"),
         "TF32": "on" if there.get("tf32") else "off",
         "python": str(there.get("python")),
         "system": str(there.get("os")),
     }
+
+
+def _threads(run: Run) -> str:
+    """How many threads its cases had: the header has the most of them."""
+    counts = sorted(set(run.rows["threads"])) or [run.header["environment"].get("threads")]
+    return words.listed(list(map(str, counts)))

@@ -14,13 +14,16 @@ def regimes(found: Answer) -> str:
     """The table and a line that says where the numbers come from."""
     facts = environment(found.run)
     lines = [_row(_HEAD), _row(["---"] * len(_HEAD))]
-    for _, row in found.advice.sort_values(["purpose", "operator", "shape"]).iterrows():
+    several = found.advice["threads"].nunique() > 1
+    order = ["purpose", "operator", "shape", "threads"]
+    for _, row in found.advice.sort_values(order).iterrows():
+        place = [words.on_threads(row["device"], row["threads"])] if several else []
         span = words.factor_interval(row["margin_low"], row["margin_high"])
         margin = words.factor(row["margin"])
         lines.append(
             _row(
                 [
-                    f"{row['operator']}, {row['shape']}",
+                    ", ".join([row["operator"], row["shape"], *place]),
                     str(row["purpose"]),
                     f"`{row['use']}`",
                     words.span(row["seconds_low"], row["seconds_high"]),

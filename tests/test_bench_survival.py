@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from bench.runner import Job, Request, RunnerError, run
 from bench.scratch import scratch, user_folder
 from bench.sizes import at_least
 from bench.watch import Death
+from bench.worker import share
 from strategies import Operator
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +65,24 @@ def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
         for claim in claims:
             claim.__exit__(None, None, None)
     assert warned == "not pinned: other runs hold every core, and disturb this one"
+
+
+def test_a_run_claims_as_many_cores_as_threads_or_says_so() -> None:
+    there = len(os.sched_getaffinity(0))
+    with claimed_cores(there) as claim:
+        assert (len(set(claim.cores)), claim.warning) == (there, "")
+    with claimed_cores(there + 1) as claim:
+        assert len(claim.cores) == there
+        said = f"{there} of {there + 1} cores are free: cases with more threads are not pinned"
+        assert claim.warning == said
+
+
+def test_a_worker_takes_one_thread_count_and_as_many_cores() -> None:
+    one, two, other = CASES[0], replace(CASES[0], threads=2), replace(CASES[1], threads=2)
+    job = Job((), (), threads=2, pinned=(7, 5), limit_s=9.0)
+    assert share(job, [two, one, other]) == (job, [two, other])
+    assert share(job, [one, two]) == (replace(job, threads=1, pinned=(7,)), [one])
+    assert share(replace(job, pinned=(7,)), [two])[0].pinned == ()
 
 
 def test_a_claim_ends_with_its_process() -> None:
