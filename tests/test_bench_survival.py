@@ -304,6 +304,7 @@ HEADER = {
     "environment": {
         **dict.fromkeys(["cpu", "cores", "gpu", "cuda", "python", "torch", "blas"], "a"),
         **dict.fromkeys(["capability", "threads", "os", "memory_bytes", "driver", "tf32"], "a"),
+        **dict.fromkeys(["tf32_cudnn", "float32_matmul_precision", "gpu_limits"], "a"),
         "pinned": [1],
     },
 }
