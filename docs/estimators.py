@@ -123,6 +123,8 @@ def chosen(only: Sequence[str]) -> list[Case]:
 
 def measure(folder: Path, asked: Sequence[Case], passes: int) -> None:
     """Both pairings of every pass, into a file for each pairing and arm."""
+    if passes < 2:
+        raise StudyError(f"at least two passes are needed, not {passes}")
     job = Job(strategies=(), workloads=(), threads=1, pinned=(), limit_s=LIMIT_S)
     with claimed_cores(2) as claim, stop_signals() as stop, scratch() as own:
         if len(claim.cores) < 2:

@@ -155,6 +155,12 @@ def test_the_table_goes_between_the_markers(
     assert said in page.read_text(encoding="utf-8")
 
 
+def test_one_pass_is_refused_before_anything_is_measured(study: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(study.StudyError, match="at least two passes are needed, not 1"):
+        study.measure(tmp_path, study.chosen([]), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_files_is_one_line(
     study: ModuleType,
     tmp_path: Path,
