@@ -79,7 +79,13 @@ def _selection(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="your own decorated strategies, beside the known ones",
     )
-    command.add_argument("--threads", type=_count, default=1, metavar="N")
+    command.add_argument(
+        "--threads",
+        type=_counts,
+        default=(),
+        metavar="N[,N]",
+        help="torch's threads, instead of the grid's; 1,2 measures every case with each",
+    )
 
 
 def _running(command: argparse.ArgumentParser) -> None:
@@ -99,6 +105,10 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {number}")
     return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_count(part) for part in text.split(",")}))
 
 
 def _bytes(text: str) -> int:

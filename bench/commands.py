@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from . import coverage
 from .case import Case, subject
 from .check import check
 from .controls import Timed, controls
-from .cores import Claim, claimed_core, cores
+from .cores import claimed_cores, cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -82,21 +81,21 @@ def run_command(given: argparse.Namespace) -> int:
     """Measure, write the result file, print its path."""
     found = selected(given)
     grid = "own" if given.workload else given.grid
-    # More threads than one are left to the system, which knows where there is room.
-    with claimed_core() if given.threads == 1 else nullcontext(Claim()) as claim:
+    counts = sorted({case.threads for case in found})
+    with claimed_cores(counts[-1]) as claim:
         warnings = (claim.warning,) if claim.warning else ()
         for text in warnings:
             print(f"bench: {text}", file=sys.stderr)
         job = Job(
             strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
             workloads=tuple(_resolved(spec) for spec in given.workload),
-            threads=given.threads,
+            threads=counts[-1],
             pinned=claim.cores,
             limit_s=given.limit,
             memory_bytes=_memory(given),
         )
         where = (Path(given.results), job, _resumed(given), warnings)
-        timed: list[Timed] = [*found, *controls(given.device, given.threads)]
+        timed: list[Timed] = [*found, *(c for t in counts for c in controls(given.device, t))]
         outcome = run(Request(timed, grid, given.passes, given.device, *where))
     return _told(outcome)
 

@@ -23,7 +23,7 @@ from .case import Case, case_from_axes
 from .controls import Control, control_from_axes
 from .environment import changed_since, surroundings
 from .grid import blocks, cases, user_blocks
-from .measure import freeze_imports
+from .measure import freeze_imports, set_threads
 from .memory import limit_memory
 from .record import Row, shortened
 from .workloads import load_workload
@@ -31,7 +31,7 @@ from .workloads import load_workload
 # After these a worker ends; after a wrong answer too, unless it is told to go on.
 FAILED = ("error", "oom")
 # A row that is not ok has none.
-TIMES = ("wall_s", "cpu_s", "device_s", "train_s")
+TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -198,6 +198,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     case, sender = _case(item), item.config.stash[SENDER]
     if case is not None:
         sender.started(case)
+        set_threads(case.threads)
     before = surroundings()
     result = yield
     row = _row(item, case)

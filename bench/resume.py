@@ -23,7 +23,10 @@ SAME = ("passes", "commit", "contract", "seeds")
 SAME_MACHINE = ("cpu", "cores", "gpu", "cuda", "python", "torch", "blas", "capability", "threads")
 # These may differ; the resume line says so.
 NOTED = ("dirty", "strategies", "limit_s", "memory_limit_bytes")
-NOTED_OF_MACHINE = ("os", "memory_bytes", "driver", "tf32", "pinned")
+NOTED_OF_MACHINE = (
+    *("os", "memory_bytes", "driver", "gpu_limits", "pinned"),
+    *("tf32", "tf32_cudnn", "float32_matmul_precision"),
+)
 
 
 class ResumeError(ValueError):

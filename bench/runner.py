@@ -25,7 +25,7 @@ from .record import ResultFile, ResultsError, Row
 from .resume import Past, check, cut, past
 from .scratch import scratch
 from .watch import Death, UnendingWorker
-from .worker import Job, messages
+from .worker import Job, messages, share
 
 # The system may kill a worker while it starts, when memory is short; not again and again.
 BARREN = 3
@@ -123,31 +123,32 @@ def _ended(request: Request, ledger: Ledger, stop: Stop) -> Row:
 
 
 def _pass(request: Request, number: int, ledger: Ledger, stop: Stop) -> None:
-    """Every case once, in this pass's order; each worker takes its share of them."""
-    cases, workers = _shuffled(request.cases, number), request.workers
-    shares = [share for k in range(workers) if (share := cases[k::workers])]
+    """Every case once, in this pass's order; each worker takes a part of them."""
+    cases, workers = shuffled(request.cases, number), request.workers
+    parts = [part for k in range(workers) if (part := cases[k::workers])]
 
-    def measure(share: Sequence[Timed]) -> None:
+    def measure(part: Sequence[Timed]) -> None:
         try:
-            _share(request.job, number, share, ledger, stop)
+            _part(request.job, number, part, ledger, stop)
         except BaseException:
-            # Nobody would hear of it before the other workers are done with their shares.
+            # Nobody would hear of it before the other workers are done with theirs.
             stop.ask()
             raise
 
-    with ThreadPoolExecutor(len(shares)) as pool:
-        futures = [pool.submit(measure, share) for share in shares]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures = [pool.submit(measure, part) for part in parts]
     errors = [error for future in futures if (error := future.exception())]
     # Those that were asked to stop because of another one say less.
     for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
         raise error
 
 
-def _share(job: Job, number: int, cases: Sequence[Timed], ledger: Ledger, stop: Stop) -> None:
+def _part(job: Job, number: int, cases: Sequence[Timed], ledger: Ledger, stop: Stop) -> None:
     """These cases, one at a time; a worker that ends is followed by another."""
     barren = 0
     while left := ledger.settle(cases, number):
-        death = _worker(job, number, left, ledger, stop)
+        own, taken = share(job, left)
+        death = _worker(own, number, taken, ledger, stop)
         barren = 0 if death.begun else barren + 1
         if barren == BARREN or (barren and not death.by_system):
             raise RunnerError(f"a worker ended before its first case: {death.reason}")
@@ -172,10 +173,11 @@ def _worker(job: Job, number: int, cases: Sequence[Timed], ledger: Ledger, stop:
     raise AssertionError("a worker that ends says so")
 
 
-def _shuffled(cases: Sequence[Timed], number: int) -> list[Timed]:
+def shuffled(cases: Sequence[Timed], number: int) -> list[Timed]:
+    """The cases in the order of a pass."""
     order = list(cases)
     random.Random(f"{SEED}/{number}").shuffle(order)
     return order
 
 
-__all__ = ["STRATEGIES", "Job", "Outcome", "Request", "RunnerError", "run"]
+__all__ = ["STRATEGIES", "Job", "Outcome", "Request", "RunnerError", "run", "shuffled"]

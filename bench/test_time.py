@@ -20,7 +20,8 @@ from .case import Case, Subject, subject
 from .check import Checked, check
 from .controls import Control, work
 from .counters import counters, cuda_peak_bytes, fallbacks
-from .device import DEVICES, device_seconds, waiting
+from .device import DEVICES, Device, device_seconds, waiting
+from .gpu import steady
 from .plugin import ROW
 from .record import Row, recording, spending
 
@@ -40,8 +41,9 @@ def test_time(
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
         call = waiting(evaluate, device)
         with spending(row, "calls"):
-            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row, device)
             row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
+            row["device_cold_s"] = device_seconds(evaluate, device, measure.ROUNDS, cold=True)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
                 _counted(plan, made, call, row)
@@ -64,10 +66,11 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
     with spending(row, "prepare"):
         plan = made.prepare()
     assert isinstance(plan, Plan)
-    call = waiting(_training(plan, made), DEVICES[case.device]())
+    device = DEVICES[case.device]()
+    call = waiting(_training(plan, made), device)
     with recording(case) as trained:
         with spending(row, "calls"):
-            trained["wall_s"], _ = _timed(call, benchmark, trained)
+            trained["wall_s"], _ = _timed(call, benchmark, trained, device)
         row["train_s"] = trained["wall_s"]
     if trained["status"] != "ok":
         row.update(status=trained["status"], reason=f"training: {trained['reason']}")
@@ -81,7 +84,7 @@ def test_control(case: Control, benchmark: Any, request: Any) -> None:
         made = work(case)
         row["counters"] = dict(made.counters)
         with spending(row, "controls"):
-            row["wall_s"], row["cpu_s"] = _timed(waiting(made.call, device), benchmark, row)
+            row["wall_s"], row["cpu_s"] = _timed(waiting(made.call, device), benchmark, row, device)
             row["device_s"] = device_seconds(made.call, device, measure.ROUNDS)
 
 
@@ -133,11 +136,13 @@ def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> N
         row["allocator_peak_bytes"] = cuda_peak_bytes(call)
 
 
-def _timed(call: Callable[[], None], benchmark: Any, row: Row) -> tuple[list[float], list[float]]:
+def _timed(
+    call: Callable[[], None], benchmark: Any, row: Row, device: Device
+) -> tuple[list[float], list[float]]:
     warm = measure.warm_up(call)
     sizing = measure.size(warm.call_s)
     steal = measure.steal_seconds()
-    with measure.no_garbage_collection():
+    with measure.no_garbage_collection(), steady(device.clocks, row):
         measure.readings.clear()
         benchmark.pedantic(call, rounds=sizing.rounds, iterations=sizing.iterations)
     row["steal_s"] = measure.steal_seconds() - steal

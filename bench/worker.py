@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .controls import Timed
+from .cores import for_threads
 from .environment import ROOT
 from .interrupt import Stop
 from .last_words import Tail
@@ -28,9 +29,11 @@ START_S = 300.0
 class Job:
     """What every worker of a run is told.
 
-    tests: the file of this package that it runs over the cases. after_wrong: whether a worker may
-    go on after a wrong answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map
-    beyond torch. scratch: the run's own folder.
+    threads: the most of any case; a worker has those of its own cases. pinned: the cores that the
+    run holds; a worker has one for each thread, or none where there are fewer. tests: the file of
+    this package that it runs over the cases. after_wrong: whether a worker may go on after a wrong
+    answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map beyond torch. scratch:
+    the run's own folder.
     """
 
     strategies: tuple[str, ...]
@@ -43,6 +46,14 @@ class Job:
     memory_bytes: int | None = None
     start_s: float = START_S
     scratch: Path = Path()
+
+
+def share(job: Job, cases: Sequence[Timed]) -> tuple[Job, list[Timed]]:
+    """What one worker can take: all cases of the first one's thread count, which libraries read
+    once, when they are loaded."""
+    threads = cases[0].threads
+    own = replace(job, threads=threads, pinned=for_threads(job.pinned, threads))
+    return own, [case for case in cases if case.threads == threads]
 
 
 def environment_for(job: Job) -> dict[str, str]:

@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from . import words
+from .estimator import of_pass
+
 CONFIDENCE = 0.95
 AXIS_COLUMNS = [
     *("id", "contest", "way", "operator", "strategy", "execution", "workload", "params"),
@@ -39,12 +42,6 @@ _SEVERITY = ("wrong", "crashed", "error", "oom", "timeout", "skipped", "unsuppor
 LEAST_SIZES = 4
 # A size counts for an exponent where it takes so many times what its bare operations cost.
 ABOVE_FLOOR = 2.0
-
-
-def of_pass(rounds: Sequence[float]) -> float:
-    """One number for a case in a pass, seconds: the median of its rounds."""
-    values = [value for value in rounds if np.isfinite(value) and value > 0]
-    return float(np.median(values)) if values else float("nan")
 
 
 def interval(logs: Sequence[float]) -> tuple[float, float, float]:
@@ -191,9 +188,10 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     Only from at least four sizes that take more than twice what their operations cost to launch;
     else `exponent` is missing and `sizes` says how many there were.
     """
-    floor = launch_seconds(table)
+    floors = {threads: launch_seconds(own) for threads, own in table.groupby("threads")}
     found: list[dict[str, Any]] = []
     for (operator, name, workload, size), group in sized(table):
+        floor = floors[group["threads"].iloc[0]]
         above = group[group["wall_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
         row: dict[str, Any] = {"operator": operator, "way": name}
         row |= {"workload": workload, "size": size}
@@ -210,7 +208,8 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
 def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataFrame]]:
     """Groups of ok cases that differ in one size alone (B or a parameter), at least two sizes.
 
-    Keys `(operator, way, workload, size)`; the groups have the column `value`.
+    Keys `(operator, way, workload, size)`, the workload with its threads where they are not one;
+    the groups have the column `value`.
     """
     found: list[tuple[tuple[str, str, str, str], pd.DataFrame]] = []
     ok = table[table["status"] == "ok"]
@@ -226,7 +225,8 @@ def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataF
             for _, line in flat.groupby(others, sort=False):
                 values = line["sizes"].map(lambda s, size=size: s.get(size))
                 if values.nunique() > 1:
-                    name = (str(key[0]), str(key[1]), str(key[2]), size)
+                    workload = words.on_threads(str(key[2]), line["threads"].iloc[0])
+                    name = (str(key[0]), str(key[1]), workload, size)
                     found.append((name, line.assign(value=values).sort_values("value")))
     return found
 
