@@ -23,9 +23,9 @@ from strategies import (
 )
 
 from . import coverage
-from .case import Case, subject
+from .case import Case, Timed, subject
 from .check import check
-from .controls import Timed, controls
+from .controls import controls
 from .cores import claimed_cores, cores
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit

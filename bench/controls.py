@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reports.schema import CONTROL, case_id
 
-from .case import Case
-
 LAUNCHES = 1000
-# A run holds both: it knows them by `axes` and `id`.
-Timed: TypeAlias = "Case | Control"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Protocol
 from reports.schema import SCHEMA
 from strategies import CONTRACT, strategies_for
 
-from .case import SEED, Case
-from .controls import Timed
+from .case import SEED, Case, Timed
 from .environment import commit, environment
 from .record import Row
 from .resume import selection
@@ -34,13 +33,15 @@ class Asked(Protocol):
     def job(self) -> Job: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def line(self) -> Row: ...
 
 
 def run_line(asked: Asked) -> Row:
     """The run line of a run that starts now."""
     started, (revision, dirty), job = datetime.now(UTC), commit(), asked.job
     found = [case for case in asked.cases if isinstance(case, Case)]
-    return {
+    own = {
         "kind": "run",
         "schema": SCHEMA,
         "run": f"{started:%Y%m%dT%H%M%S%fZ}-{(revision or 'unknown')[:8]}",
@@ -61,6 +62,7 @@ def run_line(asked: Asked) -> Row:
         "contract": CONTRACT,
         "warnings": list(asked.warnings),
     }
+    return own | asked.line
 
 
 def _strategies(operators: Iterable) -> dict[str, Row]:

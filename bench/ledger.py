@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from threading import RLock
 
-from .controls import Timed
+from .case import Timed
 from .progress import Progress
 from .record import ResultFile, ResultsError, Row
 from .resume import Past

@@ -13,7 +13,7 @@ from typing import Any
 
 from reports.schema import SCHEMA, case_id
 
-from .controls import Timed
+from .case import Timed
 from .record import ResultsError, Row, lines
 
 Key = tuple[str, int]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reports.schema import FAULTS
 from strategies import STRATEGIES
 
-from .case import SEED
-from .controls import Timed
+from .case import SEED, Timed
 from .header import run_line
 from .interrupt import Interrupted, Stop, stop_signals
 from .ledger import Ledger
@@ -41,7 +40,8 @@ class Request:
 
     resume: a result file of the same cases, which is gone on with. warnings: what is odd about the
     run from its start. workers: how many at once; what is timed takes one, since two on one
-    machine disturb each other.
+    machine disturb each other. name: of the file, instead of the run's own. line: what the run line
+    says in place of what this process would, where the cases run on other code than its own.
     """
 
     cases: Sequence[Timed]
@@ -53,6 +53,8 @@ class Request:
     resume: Path | None = None
     warnings: tuple[str, ...] = ()
     workers: int = 1
+    name: str = ""
+    line: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,35 +73,63 @@ class Outcome:
 
 def run(request: Request) -> Outcome:
     """Measure every case once in each pass and write a row for each, whatever happens to it."""
-    begun = time.monotonic()
-    line = run_line(request)
-    path = request.resume or request.results / f"{line['run']}.jsonl"
-    with stop_signals() as stop, scratch() as folder, ResultFile(path, request.resume) as file:
-        held = _opened(file, line, request)
-        with Progress(len(request.cases) * request.passes, done=held.done.values()) as progress:
-            ledger = Ledger(file, progress, held, request.job.limit_s)
-            asked = replace(request, job=replace(request.job, scratch=folder))
-            end = _ended(asked, ledger, stop)
-        statuses = dict(ledger.statuses)
-        file.write(
-            {
-                "kind": "end",
-                "ended": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                "rows": sum(statuses.values()),
-                "wall_s": time.monotonic() - begun,
-                **end,
-            }
-        )
+    (outcome,) = run_in_turn([request], lambda number: [0])
+    return outcome
+
+
+def run_in_turn(
+    requests: Sequence[Request], order: Callable[[int], Sequence[int]]
+) -> list[Outcome]:
+    """Measure several requests of as many passes, each into its own file: of pass k each one's, in
+    the order that `order(k)` gives, then of pass k + 1."""
+    begun, total = time.monotonic(), sum(len(r.cases) * r.passes for r in requests)
+    with ExitStack() as stack:
+        stop, folder = stack.enter_context(stop_signals()), stack.enter_context(scratch())
+        opened = [_opened(stack, request) for request in requests]
+        done = [status for _, held in opened for status in held.done.values()]
+        progress = stack.enter_context(Progress(total, done=done))
+        arms = [
+            _Arm(
+                replace(request, job=replace(request.job, scratch=folder)),
+                Ledger(file, progress, held, request.job.limit_s),
+                file,
+            )
+            for request, (file, held) in zip(requests, opened, strict=True)
+        ]
+        end = _ended(arms, order, stop)
+        for arm in arms:
+            arm.file.write(_end_line(arm.ledger, begun) | end)
     if "error" in end:
         raise RunnerError(end["error"])
-    return Outcome(path, statuses, bool(end))
+    return [Outcome(arm.file.path, dict(arm.ledger.statuses), bool(end)) for arm in arms]
 
 
-def _opened(file: ResultFile, line: Row, request: Request) -> Past:
+@dataclass(frozen=True)
+class _Arm:
+    """A request while it is measured."""
+
+    request: Request
+    ledger: Ledger
+    file: ResultFile
+
+
+def _end_line(ledger: Ledger, begun: float) -> Row:
+    return {
+        "kind": "end",
+        "ended": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "rows": sum(ledger.statuses.values()),
+        "wall_s": time.monotonic() - begun,
+    }
+
+
+def _opened(stack: ExitStack, request: Request) -> tuple[ResultFile, Past]:
     """Begin the file, or go on with it; what it holds."""
+    line = run_line(request)
+    path = request.resume or request.results / f"{request.name or line['run']}.jsonl"
+    file = stack.enter_context(ResultFile(path, request.resume))
     if request.resume is None:
         file.write(line)
-        return Past()
+        return file, Past()
     held = past(file.path)
     differing = [*request.warnings, *check(file.path, held.header, line)]
     cut(file.path)
@@ -107,14 +137,15 @@ def _opened(file: ResultFile, line: Row, request: Request) -> Past:
     file.write({**again, "pinned": line["environment"]["pinned"], "warnings": differing})
     for text in differing:
         print(f"bench: {text}", file=sys.stderr)
-    return held
+    return file, held
 
 
-def _ended(request: Request, ledger: Ledger, stop: Stop) -> Row:
-    """Measure; what the end line says of an end before the last case."""
+def _ended(arms: Sequence[_Arm], order: Callable[[int], Sequence[int]], stop: Stop) -> Row:
+    """Measure; what the end lines say of an end before the last case."""
     try:
-        for number in range(request.passes):
-            _pass(request, number, ledger, stop)
+        for number in range(max(arm.request.passes for arm in arms)):
+            for arm in (arms[k] for k in order(number)):
+                _pass(arm.request, number, arm.ledger, stop)
     except Interrupted:
         return {"interrupted": True}
     except (RunnerError, ResultsError, UnendingWorker) as error:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .controls import Timed
+from .case import Timed
 from .cores import for_threads
 from .environment import ROOT
 from .interrupt import Stop
