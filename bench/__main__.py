@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         ("check", "compare every case with its reference; nothing is timed"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        _selection(command)
+        selection(command)
         if name == "run":
             _running(command)
     text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
@@ -52,7 +52,8 @@ def _coverage(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _selection(command: argparse.ArgumentParser) -> None:
+def selection(command: argparse.ArgumentParser) -> None:
+    """Which cases."""
     command.add_argument("--grid", default="smoke", help="smoke (default), default or full")
     command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     command.add_argument(

@@ -40,7 +40,6 @@ class Asked(Protocol):
 def run_line(asked: Asked) -> Row:
     """The run line of a run that starts now."""
     started, (revision, dirty), job = datetime.now(UTC), commit(), asked.job
-    found = [case for case in asked.cases if isinstance(case, Case)]
     own = {
         "kind": "run",
         "schema": SCHEMA,
@@ -56,13 +55,20 @@ def run_line(asked: Asked) -> Row:
         "passes": asked.passes,
         "limit_s": job.limit_s,
         "memory_limit_bytes": job.memory_bytes,
-        "strategies": _strategies({case.operator for case in found}),
-        "workloads": _workloads({case.workload for case in found}),
+        **described([case for case in asked.cases if isinstance(case, Case)]),
         "limits": {},
         "contract": CONTRACT,
         "warnings": list(asked.warnings),
     }
     return own | asked.line
+
+
+def described(cases: Sequence[Case]) -> Row:
+    """The strategies of these cases' operators, and their workloads."""
+    return {
+        "strategies": _strategies({case.operator for case in cases}),
+        "workloads": _workloads({case.workload for case in cases}),
+    }
 
 
 def _strategies(operators: Iterable) -> dict[str, Row]:

@@ -90,6 +90,19 @@ def set_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+def slowed(call: Callable[[], object], ratio: float) -> Callable[[], None]:
+    """The call, taking so many times as long: a slowdown that is known."""
+
+    def timed() -> None:
+        begun = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        while time.perf_counter() < end + (ratio - 1) * (end - begun):
+            pass
+
+    return timed
+
+
 def freeze_imports() -> None:
     """Keep what the imports left out of every later collection: torch's modules take 0.1 s each."""
     gc.collect()

@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cases", metavar="FILE", help="the cases of this pass, a JSON list of axes")
     group.addoption("--rows-fd", type=int, metavar="N", help="the pipe that takes the rows")
     group.addoption("--pass", type=int, default=0, dest="bench_pass", help="the pass's number")
+    group.addoption("--inject", action="append", default=[], metavar="ID=RATIO")
     group.addoption("--after-wrong", choices=["stop", "go-on"], default="stop")
     group.addoption("--memory-bytes", type=int, metavar="N", help="what a worker may map")
     group.addoption("--references", metavar="FOLDER", help="where references are kept for a run")

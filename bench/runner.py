@@ -90,11 +90,11 @@ def run_in_turn(
         progress = stack.enter_context(Progress(total, done=done))
         arms = [
             _Arm(
-                replace(request, job=replace(request.job, scratch=folder)),
+                replace(request, job=replace(request.job, scratch=_own(folder, k))),
                 Ledger(file, progress, held, request.job.limit_s),
                 file,
             )
-            for request, (file, held) in zip(requests, opened, strict=True)
+            for k, (request, (file, held)) in enumerate(zip(requests, opened, strict=True))
         ]
         end = _ended(arms, order, stop)
         for arm in arms:
@@ -111,6 +111,13 @@ class _Arm:
     request: Request
     ledger: Ledger
     file: ResultFile
+
+
+def _own(folder: Path, k: int) -> Path:
+    """A folder for each request: workloads of the same name need not be the same."""
+    path = folder / str(k)
+    path.mkdir()
+    return path
 
 
 def _end_line(ledger: Ledger, begun: float) -> Row:

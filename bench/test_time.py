@@ -39,7 +39,7 @@ def test_time(
         plan = _prepared(made, row)
         _checked(made, plan, references, row)
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
-        call = waiting(evaluate, device)
+        call = _injected(waiting(evaluate, device), case, request)
         with spending(row, "calls"):
             row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row, device)
             row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
@@ -67,7 +67,7 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
         plan = made.prepare()
     assert isinstance(plan, Plan)
     device = DEVICES[case.device]()
-    call = waiting(_training(plan, made), device)
+    call = _injected(waiting(_training(plan, made), device), case, request)
     with recording(case) as trained:
         with spending(row, "calls"):
             trained["wall_s"], _ = _timed(call, benchmark, trained, device)
@@ -149,6 +149,14 @@ def _timed(
     row["warmup"], row["loops"] = warm.calls, sizing.iterations
     wall = list(benchmark.stats.stats.data) if benchmark.enabled else []
     return wall, measure.cpu_seconds(sizing.iterations)
+
+
+def _injected(call: Callable[[], None], case: Case, request: Any) -> Callable[[], None]:
+    texts = request.config.option.inject
+    ratios = [
+        float(ratio) for name, _, ratio in (t.rpartition("=") for t in texts) if name == case.id
+    ]
+    return measure.slowed(call, ratios[-1]) if ratios else call
 
 
 def _training(plan: Plan, made: Subject) -> Callable[[], None]:
