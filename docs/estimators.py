@@ -128,7 +128,7 @@ def measure(folder: Path, asked: Sequence[Case], passes: int) -> None:
     job = Job(strategies=(), workloads=(), threads=1, pinned=(), limit_s=LIMIT_S)
     with claimed_cores(2) as claim, stop_signals() as stop, scratch() as own:
         if len(claim.cores) < 2:
-            raise StudyError(f"two free cores are needed: {claim.warning or 'cannot pin here'}")
+            raise StudyError(f"two cores are needed that no other run holds, not {claim.cores}")
         study = Study(replace(job, scratch=own), asked, claim.cores, stop)
         request = Request(
             *(asked, "estimators", passes, "cpu", folder, replace(job, pinned=claim.cores))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import rows, write
+
+from reports.load import load
 
 ROOT = Path(__file__).parent.parent
 # Between passes the arms go up and down together by this, in logarithms, and apart by that.
@@ -159,6 +164,45 @@ def test_one_pass_is_refused_before_anything_is_measured(study: ModuleType, tmp_
     with pytest.raises(study.StudyError, match="at least two passes are needed, not 1"):
         study.measure(tmp_path, study.chosen([]), 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_two_cores_nothing_is_measured(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = nullcontext(SimpleNamespace(cores=(3,)))
+    monkeypatch.setattr(study, "claimed_cores", lambda count: one)
+    with pytest.raises(study.StudyError, match=r"two cores are needed .*, not \(3,\)"):
+        study.measure(tmp_path, study.chosen([]), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="two cores are needed"
+)
+def test_the_study_measures_both_arms_in_every_pass(tmp_path: Path) -> None:
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [
+            *(sys.executable, "docs/estimators.py", "--results", str(tmp_path / "kept")),
+            *("--passes", "2", "--only", "seed-sum"),
+        ],
+        cwd=ROOT,
+        # Another run's claim of a core is not in this folder.
+        env={**outer, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "kept").iterdir())
+    assert [f.stem for f in files] == ["at-once-a", "at-once-b", "in-turn-a", "in-turn-b"]
+    for file in files:
+        found = load(file)
+        assert (found.rows["pass"].tolist(), found.warnings) == ([0, 1], ())
+    assert len(cells(done.stdout)) == 12
+    assert "1 cases, 2 passes an arm" in done.stdout
 
 
 def test_a_folder_without_files_is_one_line(
