@@ -63,14 +63,15 @@ def require_pairs(K: int, level: float) -> None:
 def flips(K: int) -> Array:
     """`[flip, K]` of ±1, the first all +1. The first sign is fixed: a flip of all leaves |T|.
 
-    All 2^(K-1) up to K = 14; beyond, 2^13 that are drawn with a fixed seed, the identity among
-    them, so that p stays valid (Phipson & Smyth, 2010).
+    All 2^(K-1) up to K = 14; beyond, 2^13 of them that are drawn with a fixed seed, the identity
+    among them, so that p stays valid (Phipson & Smyth, 2010).
     """
-    if K <= MOST_LISTED:
-        bits = np.arange(2 ** (K - 1))[:, None] >> np.arange(K - 1) & 1
-    else:
-        bits = np.random.default_rng(0).integers(0, 2, (2 ** (MOST_LISTED - 1), K - 1))
-        bits[0] = 0
+    most = 2 ** (MOST_LISTED - 1)
+    numbers = np.arange(min(most, 2 ** (K - 1)))
+    if K > MOST_LISTED:
+        draw = np.random.default_rng(0)
+        numbers[1:] = draw.choice(2 ** (K - 1) - 1, most - 1, replace=False) + 1
+    bits = numbers[:, None] >> np.arange(K - 1) & 1
     found = np.hstack([np.ones((len(bits), 1)), 1.0 - 2.0 * bits])
     found.flags.writeable = False
     return found
@@ -113,9 +114,12 @@ def max_t(D: Any, level: float) -> MaxT:
     return MaxT(p, _critical(largest, level), added)
 
 
+def room(level: float, count: int) -> int:
+    """How many of so many flips may be as extreme as the identity, itself included: p ≤ level."""
+    return floor(level * count + _ROUNDING)
+
+
 def _critical(largest: Array, level: float) -> Array:
-    # p <= level leaves room for so many flips beside the identity, less one, that are as extreme.
-    room = floor(level * largest.shape[-1] + _ROUNDING)
     others = np.sort(largest[..., 1:], axis=-1)
-    found: Array = np.sqrt(others[..., -room])
+    found: Array = np.sqrt(others[..., -room(level, largest.shape[-1])])
     return found

@@ -8,9 +8,10 @@ ask for a difference that matters beside one that is real.
 NOTE [minimum detectable effect]
 A draw of the noise is called slower from some true ratio on: each rule bounds it from below, so the
 least is the largest of the bounds, in closed form. The MDE is its quantile over the noise at the
-power. Mean and variance of a stage are independent, normal and χ², taken at quasi-random points
-(Sobol), so that the MDE is a function of its arguments alone. The critical value of the screen is
-that of the suite's own flips; the confirmation, of one or a few cases, is taken as a t test.
+power. The noise is normal, at quasi-random points (Sobol), so that the MDE is a function of its
+arguments alone. The critical value of the screen is that of the suite's own flips; the confirmation
+is taken to be of the case alone, where a flip of the pairs A is as extreme as none exactly if the
+differences in A, or those outside, have a mean of at most zero.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .signflip import Array, MaxT, max_t
+from .signflip import Array, MaxT, flips, max_t, room
 
 Calls = NDArray[np.int64]
+_DRAWS = 1024
 
 
 @dataclass(frozen=True)
@@ -84,34 +86,48 @@ def confirmed(D: Any, rules: Rules = RULES) -> Screened:
     return Screened((np.sign(mean) * called).astype(int), test)
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """Passes of sd 1 and mean 0, `[draw, 1]`: means, sds, and for the confirmation the least shift
+    with which its flips let p be at most its level."""
+
+    mean: Array
+    sd: Array
+    mean2: Array
+    sd2: Array
+    shift2: Array
+
+
 @lru_cache(maxsize=4)
-def _noise(screen: int, confirm: int) -> tuple[Array, Array, Array, Array]:
-    """Means and variances of standard normal passes, `[draw, 1]` each."""
-    n = 1024
-    points = stats.qmc.Sobol(4, scramble=False).random(n) + 0.5 / n
-    u = [column[:, None] for column in points.T]
-    means = [stats.norm.ppf(c) / np.sqrt(K) for c, K in zip(u[:2], (screen, confirm), strict=True)]
-    spreads = [
-        stats.chi2.ppf(c, K - 1) / (K - 1) for c, K in zip(u[2:], (screen, confirm), strict=True)
-    ]
-    return means[0], spreads[0], means[1], spreads[1]
+def _noise(K: int, K2: int, level: float) -> _Noise:
+    points = stats.qmc.Sobol(3 + K2, scramble=False).random(_DRAWS) + 0.5 / _DRAWS
+    sd = np.sqrt(stats.chi2.ppf(points[:, :1], K - 1) / (K - 1))
+    mean, mean2, z = np.split(stats.norm.ppf(points[:, 1:]), [1, 2], axis=1)
+    mean, mean2 = mean / np.sqrt(K), mean2 / np.sqrt(K2)
+    # Mean and residuals of normal passes are independent; the mean has a dimension of its own, of
+    # which so few points are even.
+    z += mean2 - z.mean(axis=1, keepdims=True)
+    sd2 = z.std(axis=1, ddof=1, keepdims=True)
+    flipped = flips(K2)[1:] < 0
+    inside = z @ flipped.T / flipped.sum(axis=1)
+    outside = z @ ~flipped.T / (~flipped).sum(axis=1)
+    shifts = np.sort(-np.minimum(inside, outside), axis=1)
+    allowed = room(level, len(flipped) + 1)
+    return _Noise(mean, sd, mean2, sd2, shifts[:, -allowed, None])
 
 
 def least_called(sd: Any, test: MaxT, K: int, rules: Rules = RULES) -> Array:
     """`[draw, case]`: the log ratio from which each draw of the noise is called slower."""
-    sd = np.atleast_1d(np.asarray(sd, dtype=float))
-    mean, spread, mean2, spread2 = _noise(K, rules.confirm_pairs)
-    sqrt, sqrt2 = np.sqrt(K), np.sqrt(rules.confirm_pairs)
-    error = sd * np.sqrt(spread2) / sqrt2
-    level, side = stats.t.ppf(
-        [1 - rules.confirm_level / 2, (1 + rules.confidence) / 2], rules.confirm_pairs - 1
-    )
+    sd, K2 = np.atleast_1d(np.asarray(sd, dtype=float)), rules.confirm_pairs
+    noise = _noise(K, K2, rules.confirm_level)
+    side = stats.t.ppf((1 + rules.confidence) / 2, K2 - 1) * noise.sd2 / np.sqrt(K2)
+    spread = np.sqrt((np.square(sd * noise.sd) + float(test.fudge)) / K)
     bounds = [
-        float(test.critical) * np.sqrt(sd**2 * spread + float(test.fudge)) / sqrt - sd * mean,
-        np.log(rules.screen_ratio) - sd * mean,
-        level * error - sd * mean2,
-        np.log(rules.confirm_ratio) - sd * mean2,
-        np.log(rules.confirm_bound) + side * error - sd * mean2,
+        float(test.critical) * spread - sd * noise.mean,
+        np.log(rules.screen_ratio) - sd * noise.mean,
+        sd * noise.shift2,
+        np.log(rules.confirm_ratio) - sd * noise.mean2,
+        np.log(rules.confirm_bound) + sd * (side - noise.mean2),
     ]
     found: Array = np.maximum.reduce(np.broadcast_arrays(*bounds))
     return found

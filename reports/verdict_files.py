@@ -119,8 +119,8 @@ def text(judgement: Judgement, most: int = 40) -> str:
     told = [v for v in judgement.verdicts if v.word != "same"]
     lines = [headline(judgement)]
     lines += [f"contaminated: {_control(c)}" for c in judgement.controls if c.moved]
-    lines += judgement.notes
-    lines += [f"{v.word}: {v.case}: {sentence(v)}".removesuffix(": ") for v in told[:most]]
+    lines += [_line_of(note) for note in judgement.notes]
+    lines += [_line_of(f"{v.word}: {v.case}: {sentence(v)}").removesuffix(":") for v in told[:most]]
     lines += [f"and {len(told) - most} more"] if len(told) > most else []
     return "\n".join(lines)
 
@@ -167,7 +167,7 @@ def _line(verdict: Verdict) -> str:
     return _row(
         [
             f"**{word}**" if verdict.fails else word,
-            f"`{_short(verdict.case).replace('`', chr(39))}`",
+            _code(verdict.case),
             f"{verdict.ratio:.3f}×" if timed else words.NOTHING,
             words.factor_interval(verdict.low, verdict.high),
             _mde(verdict.mde) if isfinite(verdict.mde) else words.NOTHING,
@@ -177,15 +177,19 @@ def _line(verdict: Verdict) -> str:
 
 
 def _cell(text: str) -> str:
-    """Prose that begins no tag."""
-    return html.escape(_short(text), quote=False)
+    """Prose that neither ends a table's cell nor begins a tag."""
+    return html.escape(_line_of(text), quote=False).replace("|", "&#124;")
 
 
-def _short(text: str) -> str:
-    """One line that does not end a table's cell; of a traceback the first."""
-    first = text.strip().partition("\n")[0]
-    short = first if len(first) <= _REASON else f"{first[:_REASON]}…"
-    return short.replace("|", "\\|")
+def _code(text: str) -> str:
+    """A name as code, in which only the pipe has an escape."""
+    return f"`{_line_of(text).replace('|', chr(92) + '|').replace('`', chr(39))}`"
+
+
+def _line_of(text: str) -> str:
+    """The first line, of a traceback too, and no more than a page can show."""
+    first = next(iter(text.strip().splitlines()), "")
+    return first if len(first) <= _REASON else f"{first[:_REASON]}…"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -145,14 +145,14 @@ def _estimates(stage: _Stage, screen: MaxT, K: int, p: str, rules: Rules) -> dic
 def _worded(verdict: Verdict, call: int, again: int | None, rules: Rules) -> Verdict:
     if call and again == call:
         return replace(verdict, word=_DIRECTIONS[call])
-    open_ = bool(call) and again is None
+    unmeasured = bool(call) and again is None
     inside = rules.same_low <= verdict.low and verdict.high <= rules.same_high
-    if inside and verdict.mde <= rules.mde_for_same and not open_:
+    if inside and verdict.mde <= rules.mde_for_same and not unmeasured:
         return replace(verdict, word="same")
     missed = f"a change below {100 * (verdict.mde - 1):.0f} % would often be missed"
     if not call:
         return replace(verdict, reason=missed)
-    outcome = "not measured again" if open_ else "not confirmed"
+    outcome = "not measured again" if unmeasured else "not confirmed"
     return replace(verdict, reason=f"suspected {_DIRECTIONS[call]}, {outcome}; {missed}")
 
 
