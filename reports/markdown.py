@@ -40,11 +40,11 @@ class MarkersError(ValueError):
     """A text without the two lines between which the table goes."""
 
 
-def between_markers(text: str, table: str, name: str) -> str:
+def between_markers(text: str, table: str, name: str, marker: str = "results") -> str:
     """The text with the table between the lines `<!-- results … -->` and `<!-- /results -->`."""
-    found = re.search(r"(<!-- results.*?-->\n).*?(<!-- /results -->)", text, re.DOTALL)
+    found = re.search(rf"(<!-- {marker}.*?-->\n).*?(<!-- /{marker} -->)", text, re.DOTALL)
     if not found:
-        raise MarkersError(f"{name} has no lines <!-- results … --> and <!-- /results -->")
+        raise MarkersError(f"{name} has no lines <!-- {marker} … --> and <!-- /{marker} -->")
     return f"{text[: found.end(1)]}{table}{text[found.start(2) :]}"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .comparison import Comparison
-from .load import Run
+from .load import Run, load
 from .summary import passes, worst_status
 
 
@@ -28,6 +29,15 @@ def paired(
         barred=barred(base[0], head[0]),
         reasons=reasons(before) | reasons(after),
     )
+
+
+def paired_files(
+    base: Sequence[str | Path],
+    head: Sequence[str | Path],
+    controls: frozenset[str] = frozenset(),
+) -> Comparison:
+    """`paired` of result files. Raises `ResultFileError`."""
+    return paired([load(path) for path in base], [load(path) for path in head], controls)
 
 
 def _all_rows(runs: Sequence[Run]) -> pd.DataFrame:

@@ -6,6 +6,8 @@ A suite's false alarm is at least one unchanged case called slower or faster. Bo
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from made_comparisons import CONTROLS, made
@@ -74,6 +76,14 @@ def test_the_whole_judge_finds_a_tenth_more() -> None:
         comparison = made({"x": 1.10}, others=59, sd=0.025, seed=seed)
         found += judge(comparison).counts.get("slower", 0)
     assert found >= 300 * POWER
+
+
+def test_the_variance_that_is_added_finds_more() -> None:
+    """Against a plain t, at a noise where the screen is what limits."""
+    moderated = simulate(1000, sd=0.04, ratio=1.10, seed=3).power
+    with mock.patch("reports.signflip.fudge", lambda D: np.zeros(D.shape[:-2])):
+        plain = simulate(1000, sd=0.04, ratio=1.10, seed=3).power
+    assert (plain, moderated) == (pytest.approx(0.47, abs=0.05), pytest.approx(0.72, abs=0.05))
 
 
 def test_a_control_that_did_not_move_is_rarely_outside() -> None:
