@@ -152,11 +152,9 @@ def _timed(
 
 
 def _injected(call: Callable[[], None], case: Case, request: Any) -> Callable[[], None]:
-    texts = request.config.option.inject
-    ratios = [
-        float(ratio) for name, _, ratio in (t.rpartition("=") for t in texts) if name == case.id
-    ]
-    return measure.slowed(call, ratios[-1]) if ratios else call
+    given = (text.rpartition("=") for text in request.config.option.inject)
+    ratio = {name: float(number) for name, _, number in given}.get(case.id)
+    return measure.slowed(call, ratio) if ratio else call
 
 
 def _training(plan: Plan, made: Subject) -> Callable[[], None]:

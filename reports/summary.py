@@ -8,7 +8,7 @@ on the logarithms. Two cases are compared pass by pass, since what disturbs a pa
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,13 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
+def worst_status(statuses: Iterable[str]) -> str:
+    """What a case is that had these statuses in its passes."""
+    return min(statuses, key=_SEVERITY.index)
+
+
 def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]:
-    worst = min(group["status"], key=_SEVERITY.index)
+    worst = worst_status(group["status"])
     row: dict[str, Any] = {name: group[name].iloc[0] for name in AXIS_COLUMNS}
     row["status"] = worst
     row["reason"] = group.loc[group["status"] == worst, "reason"].iloc[0]
