@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check | coverage`."""
+"""`python -m bench run | list | check | coverage | pair`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,27 @@ def parser() -> argparse.ArgumentParser:
             _running(command)
     text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
     _coverage(commands.add_parser("coverage", help=text, description=text))
+    text = "compare two commits, measured in turn; 1 where something is slower, failing or removed"
+    _pair(commands.add_parser("pair", help=text, description=text))
     return top
+
+
+def _pair(command: argparse.ArgumentParser) -> None:
+    command.add_argument("base", metavar="BASE", help="a commit")
+    command.add_argument("head", metavar="HEAD", nargs="?", help="without it the working tree")
+    selection(command)
+    _files(command)
+    command.add_argument("--pairs", type=_count, default=8, metavar="K", help="of passes; 8")
+    command.add_argument("--waivers", metavar="FILE.toml", help="slower cases that do not fail")
+    command.add_argument("--strict", action="store_true", help="3 where a case is unclear")
+    command.add_argument("--base-python", metavar="PATH", help="what base runs on: another torch")
+    command.add_argument(
+        "--inject",
+        action="append",
+        default=[],
+        metavar="ID=RATIO",
+        help="make a case of HEAD slower, to see whether that is found",
+    )
 
 
 def _coverage(command: argparse.ArgumentParser) -> None:
@@ -91,6 +111,10 @@ def selection(command: argparse.ArgumentParser) -> None:
 
 def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--passes", type=_count, default=3, metavar="K")
+    _files(command)
+
+
+def _files(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", default="results", metavar="FOLDER")
     command.add_argument(
         "--limit", type=_seconds, default=120.0, metavar="SECONDS", help="for one case in one pass"
@@ -98,7 +122,7 @@ def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--memory", type=_bytes, metavar="BYTES", help="for a case on the CPU; 8 GiB is read too"
     )
-    command.add_argument("--resume", metavar="FILE", help="go on with a file of the same cases")
+    command.add_argument("--resume", metavar="PATH", help="go on with what is there of the same")
 
 
 def _count(text: str) -> int:

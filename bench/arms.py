@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class ArmError(RuntimeError):
 class Listed:
     """A case by its axes alone: another commit may know operators that this one does not."""
 
-    axes: Mapping[str, Any]
+    axes: dict[str, Any]
 
     @property
     def id(self) -> str:
@@ -59,14 +59,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Asked:
-    """What both arms are asked for: cases as the command line selects them, files of the user."""
+    """What both arms are asked for, in the folder `at`: the user's files of strategies and
+    workloads, and `options` that select cases, as `python -m bench list` takes them."""
 
     at: Path
-    grid: str
-    only: Sequence[str]
     strategies: Sequence[str]
     workloads: Sequence[str]
-    dtype: str
+    options: Sequence[str]
 
 
 def arm(name: str, revision: str | None, asked: Asked, folder: Path, python: str) -> Arm:
@@ -82,7 +81,9 @@ def arm(name: str, revision: str | None, asked: Asked, folder: Path, python: str
     workloads = _of_arm(asked.workloads, asked.at, top, held)
     if asked.workloads and not workloads:
         raise ArmError(f"{name} has none of {', '.join(asked.workloads)}: nothing to compare")
-    found = _facts(name, source, asked, strategies, workloads, python)
+    options = [*asked.options, *(f"--strategies={path}" for path in strategies)]
+    options += [f"--workload={spec}" for spec in workloads]
+    found = _facts(name, source, options, python)
     line = {**found["line"], "commit": held.revision, "dirty": held.dirty}
     cases = tuple(Listed(axes) for axes in found["cases"])
     return Arm(name, source, strategies, workloads, python, cases, line)
@@ -110,19 +111,8 @@ def _of_arm(specs: Sequence[str], at: Path, top: Path, held: Checkout) -> tuple[
     return tuple(found)
 
 
-def _facts(
-    name: str,
-    source: Path | None,
-    asked: Asked,
-    strategies: Sequence[str],
-    workloads: Sequence[str],
-    python: str,
-) -> dict[str, Any]:
+def _facts(name: str, source: Path | None, options: Sequence[str], python: str) -> dict[str, Any]:
     job = Job((), (), 1, (), FACTS_S, source=source, python=python)
-    options = [*("--grid", asked.grid, "--dtype", asked.dtype)]
-    options += [f"--only={part}" for part in asked.only]
-    options += [f"--strategies={path}" for path in strategies]
-    options += [f"--workload={spec}" for spec in workloads]
     command = [python, "-m", "bench.facts", str(source or ""), *options]
     with tempfile.TemporaryDirectory(prefix="facts-") as elsewhere:
         done = subprocess.run(

@@ -22,7 +22,7 @@ from strategies import (
     load_strategies,
 )
 
-from . import coverage
+from . import coverage, pair_command
 from .case import Case, Timed, subject
 from .check import check
 from .controls import controls
@@ -62,6 +62,7 @@ USAGE_ERRORS = (
     UnknownWorkload,
     WorkloadError,
     coverage.PartialCoverage,
+    *pair_command.USAGE_ERRORS,
 )
 
 
@@ -236,4 +237,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_command,
     "check": check_command,
     "coverage": coverage_command,
+    "pair": pair_command.pair_command,
 }

@@ -13,46 +13,41 @@ from .load import Run, load
 from .summary import passes, worst_status
 
 
-def paired(
-    base: Sequence[Run], head: Sequence[Run], controls: frozenset[str] = frozenset()
-) -> Comparison:
+def paired(base: Sequence[Run], head: Sequence[Run]) -> Comparison:
     """The comparison of two arms measured in turn: one file an arm for the screen, and where there
     was a confirmation a second one. Pass k of one arm belongs to pass k of the other."""
     before, after = _all_rows(base), _all_rows(head)
     stages = [_stage(b, h) for b, h in zip(base, head, strict=True)]
     return Comparison(
-        _without(statuses(before), controls),
-        _without(statuses(after), controls),
+        statuses(before),
+        statuses(after),
         stages[0],
         stages[1] if len(stages) > 1 else None,
-        controls=controls,
+        controls=frozenset(base[0].controls["id"]),
         barred=barred(base[0], head[0]),
         reasons=reasons(before) | reasons(after),
     )
 
 
-def paired_files(
-    base: Sequence[str | Path],
-    head: Sequence[str | Path],
-    controls: frozenset[str] = frozenset(),
-) -> Comparison:
+def paired_files(base: Sequence[str | Path], head: Sequence[str | Path]) -> Comparison:
     """`paired` of result files. Raises `ResultFileError`."""
-    return paired([load(path) for path in base], [load(path) for path in head], controls)
+    return paired([load(path) for path in base], [load(path) for path in head])
 
 
 def _all_rows(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat([run.rows for run in runs], ignore_index=True)
 
 
-def _without(found: dict[str, str], controls: frozenset[str]) -> dict[str, str]:
-    return {case: status for case, status in found.items() if case not in controls}
-
-
 def _stage(base: Run, head: Run) -> pd.DataFrame:
     # A pass that was to be measured and left nothing is a missing pair, not a shorter stage.
     asked = [range(run.header.get("passes") or 0) for run in (base, head)]
-    seen = {*base.rows["pass"], *head.rows["pass"]}
-    return differences(base.rows, head.rows, sorted(seen.union(*asked)))
+    before, after = (_timed(run) for run in (base, head))
+    seen = {*before["pass"], *after["pass"]}
+    return differences(before, after, sorted(seen.union(*asked)))
+
+
+def _timed(run: Run) -> pd.DataFrame:
+    return pd.concat([run.rows, run.controls], ignore_index=True) if len(run.controls) else run.rows
 
 
 def differences(base: pd.DataFrame, head: pd.DataFrame, expected: Sequence[int]) -> pd.DataFrame:
