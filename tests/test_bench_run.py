@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from processes import command
 
 STRATEGIES = '''
 """Ways of my own: one that works, and every way not to."""
@@ -77,20 +74,6 @@ def my_saliency(dtype, device, generator):
     x = torch.randn(2, 3, 8, 8, generator=generator)
     return net.to(dtype=dtype, device=device), x.to(dtype=dtype, device=device)
 '''
-
-
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # pytest-benchmark does nothing where it finds that it runs beside other workers of pytest.
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={**outer, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import command, python
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import scratch as scratch_module
@@ -38,8 +38,6 @@ from bench.scratch import scratch, user_folder
 from bench.sizes import at_least
 from bench.watch import Death
 from strategies import Operator
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +65,7 @@ def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
 
 def test_a_claim_ends_with_its_process() -> None:
     text = "from bench.cores import claimed_core as c; import os; c().__enter__(); os._exit(9)"
-    folder = {**os.environ, "TMPDIR": str(user_folder().parent)}
-    subprocess.run([sys.executable, "-c", text], cwd=ROOT, env=folder, check=False)
+    python("-c", text, TMPDIR=str(user_folder().parent))
     with claimed_core() as claim:
         assert claim.cores == (max(os.sched_getaffinity(0)),)
 
@@ -247,13 +244,10 @@ def test_a_full_disk_is_one_line_and_exit_2(tmp_path: Path) -> None:
     mounted = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(small)]
     if subprocess.run(mounted, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not allowed here")
-    command = [sys.executable, "-m", "bench", "run", "--only", "vmap-jacrev", "--results"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
     try:
         (small / "filler").write_bytes(b"x" * 4096)
-        done = subprocess.run(
-            [*command, str(small)], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+        asked = ("--only", "vmap-jacrev", "--results", str(small))
+        done = command("bench", "run", *asked, TMPDIR=str(tmp_path))
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert (done.returncode, done.stdout) == (2, "")
