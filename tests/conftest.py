@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +23,21 @@ from strategies import (
     Strategy,
     result_shape,
 )
+
+# A trace is thousands of small objects: collecting them at the default rate takes a third of the
+# tests' time.
+gc.set_threshold(20_000, 20, 20)
+
+# Single tests of these take as long as a hundred others: begun last, one would keep a worker busy
+# while the others are idle.
+LONG = {
+    "test_bench_coverage.py",
+    "test_bench_gate.py",
+    "test_bench_run.py",
+    "test_bench_torture.py",
+    "test_strategies_fuzz.py",
+    "test_strategies_simplify.py",
+}
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Function = Callable[..., Tensor]
@@ -48,6 +64,10 @@ on_grid = pytest.mark.parametrize(("strategy", "execution"), GRID)
 on_working_grid = pytest.mark.parametrize(("strategy", "execution"), WORKING)
 for_each_strategy = pytest.mark.parametrize("strategy", EACH)
 for_each_operator = pytest.mark.parametrize("operator", list(Operator))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @dataclass(frozen=True)
