@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from processes import command
+
+from bench.__main__ import main
 
 STRATEGIES = '''
 """Ways of my own: one that works, and every way not to."""
@@ -213,9 +216,9 @@ def test_pytest_benchmark_compares_what_the_harness_wrote(harness: Path) -> None
     assert "vmap-jacrev" in done.stdout
 
 
-def test_list_prints_ids() -> None:
-    done = command("bench", "list", "--only", "jacobian/vmap-jac")
-    assert done.stdout.splitlines() == [
+def test_list_prints_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--only", "jacobian/vmap-jac"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
         "jacobian/vmap-jacrev/mlp-square/n=8/B=4/float32/cpu",
         "jacobian/vmap-jacfwd/mlp-square/n=8/B=4/float32/cpu",
     ]
@@ -250,10 +253,26 @@ USAGE = {
 
 
 @pytest.mark.parametrize("case", USAGE)
-def test_wrong_input_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
+def test_wrong_input_is_one_line_and_exit_2(
+    tmp_path: Path,
+    case: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of the cores that other runs have claimed, a run would say a line more.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     arguments, said = USAGE[case]
+    code = main(["run", *arguments(tmp_path)])
+    check_refused(code, *capsys.readouterr(), said)
+
+
+def test_the_process_ends_as_its_command_does(tmp_path: Path) -> None:
+    arguments, said = USAGE["workload-raises"]
     done = command("bench", "run", *arguments(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("bench: ")
-    assert said in done.stderr
+    check_refused(done.returncode, done.stdout, done.stderr, said)
+
+
+def check_refused(code: int, out: str, err: str, said: str) -> None:
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("bench: ")
+    assert said in err

@@ -14,6 +14,7 @@ from made_runs import GOLDEN, rows, write
 from processes import command
 
 from reports import sheets, words
+from reports.__main__ import main
 from reports.answer import answer
 from reports.export import as_json, csv
 from reports.load import load
@@ -201,10 +202,13 @@ def test_the_summary_is_narrow_and_plain() -> None:
     assert "wrong: jacobian/bad/" in done.stdout
 
 
-def test_an_unreadable_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = command("reports", "html", str(tmp_path / "none.jsonl"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("reports: cannot read ")
+def test_an_unreadable_file_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["html", str(tmp_path / "none.jsonl")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("reports: cannot read ")
 
 
 @pytest.mark.parametrize(
