@@ -160,6 +160,12 @@ def draw(*shape: int, seed: int) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
 
 
+def with_direction(operator: Operator, x: Tensor, m: int) -> tuple[Tensor, ...]:
+    """`(x,)`, or `(x, v)` where the operator takes a direction; f is flat and has m outputs."""
+    side = DIRECTIONS.get(operator)
+    return (x,) if side is None else (x, draw(len(x), m if side == "out" else x.shape[1], seed=22))
+
+
 def array(tensor: Tensor) -> Array:
     return tensor.detach().double().numpy()
 

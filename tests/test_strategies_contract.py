@@ -26,6 +26,7 @@ from conftest import (
     only,
     outputs,
     weights,
+    with_direction,
 )
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -54,12 +55,8 @@ on_executions = pytest.mark.parametrize("execution", ON_GRID)
 
 
 def given(operator: Operator, m: int | None = None) -> tuple[Tensor, ...]:
-    """`(x,)`, or `(x, v)` with a direction."""
     m = outputs(operator, N, M) if m is None else m
-    x, side = draw(B, N, seed=21), DIRECTIONS.get(operator)
-    if side is None:
-        return (x,)
-    return x, draw(B, m if side == "out" else N, seed=22)
+    return with_direction(operator, draw(B, N, seed=21), m)
 
 
 def plan_for(strategy: Strategy, execution: str, f: Function, *inputs: Tensor, **how: bool) -> Plan:
