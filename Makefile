@@ -56,7 +56,7 @@ coverage: $(READY) ## ask every strategy for the derivatives of every probe; 1 i
 	@$(PYTHON) -m bench coverage --results $(RESULTS)
 
 test: $(READY) ## run the tests, JOBS at once
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS))
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
 
 method: $(READY) ## run the tests that `make test` leaves out because they are long
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m slow -rP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +23,21 @@ from strategies import (
     Strategy,
     result_shape,
 )
+
+# A trace is thousands of small objects: collecting them at the default rate takes a third of the
+# tests' time.
+gc.set_threshold(20_000, 20, 20)
+
+# Single tests of these take as long as a hundred others: begun last, one would keep a worker busy
+# while the others are idle.
+LONG = {
+    "test_bench_coverage.py",
+    "test_bench_gate.py",
+    "test_bench_run.py",
+    "test_bench_torture.py",
+    "test_strategies_fuzz.py",
+    "test_strategies_simplify.py",
+}
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Function = Callable[..., Tensor]
@@ -44,10 +60,25 @@ EACH = [pytest.param(s, id=f"{s.operator}-{s.name}") for s in GENERAL]
 UNTRACEABLE = {"linearize", "linearize-vmap"}
 WORKING = [p for p in GRID if p.values[1] != "traced" or p.values[0].name not in UNTRACEABLE]
 
-on_grid = pytest.mark.parametrize(("strategy", "execution"), GRID)
+# Where the execution is on trial, and each strategy was traced by other tests: of each operator one
+# strategy of each mode. The batched ones have the shortest traces.
+BATCHED_FIRST = sorted(GENERAL, key=lambda s: s.sweep != "vmap")
+MODES = {(s.operator, s.mode): s.name for s in reversed(BATCHED_FIRST) if s.name not in UNTRACEABLE}
+FEWER_TRACED = [
+    p
+    for p in GRID
+    if p.values[1] == "eager"
+    or MODES.get((p.values[0].operator, p.values[0].mode)) == p.values[0].name
+]
+
+on_fewer_traced = pytest.mark.parametrize(("strategy", "execution"), FEWER_TRACED)
 on_working_grid = pytest.mark.parametrize(("strategy", "execution"), WORKING)
 for_each_strategy = pytest.mark.parametrize("strategy", EACH)
 for_each_operator = pytest.mark.parametrize("operator", list(Operator))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @dataclass(frozen=True)
@@ -127,6 +158,12 @@ def draw(*shape: int, seed: int) -> Tensor:
     """Uniform in [-1, 1), float64, from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def with_direction(operator: Operator, x: Tensor, m: int) -> tuple[Tensor, ...]:
+    """`(x,)`, or `(x, v)` where the operator takes a direction; f is flat and has m outputs."""
+    side = DIRECTIONS.get(operator)
+    return (x,) if side is None else (x, draw(len(x), m if side == "out" else x.shape[1], seed=22))
 
 
 def array(tensor: Tensor) -> Array:
@@ -263,6 +300,15 @@ def distance(found: Tensor, expected: Array) -> float:
     if tuple(found.shape) != expected.shape:
         return float("inf")
     return float(np.linalg.norm(array(found) - expected) / max(np.linalg.norm(expected), 1e-12))
+
+
+def check_orders(found: Tensor | Orders, example: Example, operator: Operator) -> None:
+    assert isinstance(found, Orders)
+    for order, expected in zip(found, example.expected_orders(operator), strict=True):
+        assert (order is None) == (expected is None)
+        if order is not None and expected is not None:
+            assert distance(order, expected) <= 1e-9
+            assert order.dtype == example.x.dtype
 
 
 def only(found: Tensor | Orders) -> Tensor:

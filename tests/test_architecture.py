@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import ROOT, command, python
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ("strategies", "bench", "reports")
 MODULES = [p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))]
 LONGEST = 300
@@ -96,26 +95,14 @@ def test_only_torchs_own_files_are_on_top() -> None:
     assert set(found) == there
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("package", ["bench", "reports"])
 def test_help_is_instant(package: str) -> None:
     """Best of several: other processes only ever make it slower."""
-    run("-m", package, "--help")
+    command(package, "--help")
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        said = run("-m", package, "--help")
+        said = command(package, "--help")
         seconds.append(time.perf_counter() - start)
         assert said.returncode == 0
     assert min(seconds) < 0.3, statistics.median(seconds)
@@ -123,7 +110,7 @@ def test_help_is_instant(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["bench", "reports"])
 def test_help_imports_nothing_heavy(package: str) -> None:
-    said = run("-X", "importtime", "-m", package, "--help")
+    said = python("-X", "importtime", "-m", package, "--help")
     loaded = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines()}
     assert not loaded & {"torch", "numpy", "pandas", "matplotlib", "pytest"}
 
@@ -134,6 +121,6 @@ def test_reports_build_without_torch(tmp_path: Path) -> None:
     golden, page = ROOT / "tests/data/schema-1.jsonl", tmp_path / "page.html"
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     for arguments in (("html", str(golden), "-o", str(page)), ("summary", str(golden))):
-        said = run("-m", "reports", *arguments, PYTHONPATH=path)
+        said = command("reports", *arguments, PYTHONPATH=path)
         assert said.returncode == 0, said.stderr
     assert page.read_text().startswith("<!DOCTYPE html>")

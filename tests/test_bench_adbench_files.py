@@ -79,6 +79,14 @@ def test_one_point_of_a_mixture_is_replicated(tmp_path: Path) -> None:
     assert torch.equal(found.data, m.data[:1].repeat(5, 1))
 
 
+def bundle_at(tmp_path: Path, *lines: str) -> object:
+    return read_bundle(write(tmp_path / "x.txt", *lines))
+
+
+def mixture_at(tmp_path: Path, *lines: str) -> object:
+    return read_mixture(write(tmp_path / "x.txt", *lines))
+
+
 def hand_at(tmp_path: Path, *lines: str) -> object:
     """Read these lines with the small model beside them."""
     return read_hand(write(tmp_path / "x.txt", *lines), write_model(tmp_path / "model", model()))
@@ -97,28 +105,28 @@ ANGLES = " 0" * 26
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "ba-word": (
-        lambda p: read_bundle(write(p / "x.txt", "1 1 1", "0.5 nope")),
+        lambda p: bundle_at(p, "1 1 1", "0.5 nope"),
         r"x.txt: line 2: 'nope' is not a number$",
     ),
     "ba-nan": (
-        lambda p: read_bundle(write(p / "x.txt", "1 1 1", "nan")),
+        lambda p: bundle_at(p, "1 1 1", "nan"),
         r"x.txt: line 2: 'nan' is not a number$",
     ),
     "ba-short": (
-        lambda p: read_bundle(write(p / "x.txt", "2 3 4", "0 0 0")),
+        lambda p: bundle_at(p, "2 3 4", "0 0 0"),
         r"x.txt: 17 or 43 numbers after its sizes, not 3$",
     ),
     "ba-sizes": (
-        lambda p: read_bundle(write(p / "x.txt", "2 0 4")),
+        lambda p: bundle_at(p, "2 0 4"),
         r"x.txt: starts with n m p, each a whole number above 0$",
     ),
-    "ba-empty": (lambda p: read_bundle(write(p / "x.txt")), r"x.txt: starts with n m p, "),
+    "ba-empty": (bundle_at, r"x.txt: starts with n m p, "),
     "gmm-short": (
-        lambda p: read_mixture(write(p / "x.txt", "1 1 4", "0 0 0")),
+        lambda p: mixture_at(p, "1 1 4", "0 0 0"),
         r"x.txt: 6 or 9 numbers after its sizes, not 3$",
     ),
     "gmm-prior": (
-        lambda p: read_mixture(write(p / "x.txt", "1 1 1", "0 0 0 0 1 0.5")),
+        lambda p: mixture_at(p, "1 1 1", "0 0 0 0 1 0.5"),
         r"x.txt: the prior's m 0\.5 is not a whole number from 0$",
     ),
     "hand-angles": (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import command
 
-ROOT = Path(__file__).parent.parent
 BUSY_S = 2e-3
 STRATEGY = f'''
 import time
@@ -44,19 +41,10 @@ def summed(dtype, device, generator):
 def test_a_known_time_is_measured_within_two_percent(tmp_path: Path) -> None:
     (tmp_path / "busy.py").write_text(STRATEGY)
     (tmp_path / "net.py").write_text(WORKLOAD)
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench", "run", "--passes", "3", "--only", "gradient/busy/"),
-            *("--workload", f"{tmp_path}/net.py:summed", "--strategies", f"{tmp_path}/busy.py"),
-            *("--results", str(tmp_path)),
-        ],
-        cwd=ROOT,
-        env=outer,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    done = command(
+        *("bench", "run", "--passes", "3", "--only", "gradient/busy/"),
+        *("--workload", f"{tmp_path}/net.py:summed", "--strategies", f"{tmp_path}/busy.py"),
+        *("--results", str(tmp_path)),
     )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in Path(done.stdout.strip()).read_text().splitlines()]

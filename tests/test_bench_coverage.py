@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import command
 
 from bench import coverage
+from bench.__main__ import main
 from bench.case import Case
 from bench.coverage import cells, findings, new_errors, write
 from bench.probes import PROBES
@@ -20,7 +19,6 @@ from reports.load import load
 from strategies import STRATEGIES, unsafe
 from strategies.unsafe import Table
 
-ROOT = Path(__file__).parent.parent
 MADE_OF = {"probe-a": {"add", "mm"}, "probe-b": {"add", "det"}, "probe-c": {"add", "det", "eye"}}
 
 PLANTED = '''
@@ -111,22 +109,9 @@ def test_a_cell_is_an_ordinary_case() -> None:
     assert case.id == "jacobian/vmap-jacrev/probe-det/m=2/B=3/float64/cpu"
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", "bench", "coverage", *arguments],
-        cwd=ROOT,
-        env=outer,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_a_planted_wrong_strategy_is_found_and_a_cut_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(PLANTED)
-    asked = ["--only", "jacobian/", "--only", "probe-mlp", "--only", "l"]
+    asked = ["bench", "coverage", "--only", "jacobian/", "--only", "probe-mlp", "--only", "pl"]
     asked += ["--strategies", str(tmp_path / "planted.py"), "--results", str(tmp_path)]
     done = command(*asked)
     assert done.returncode == 1, done.stderr
@@ -146,10 +131,10 @@ def test_a_planted_wrong_strategy_is_found_and_a_cut_run_goes_on(tmp_path: Path)
     assert shown.counts["WRONG"] == 2
 
 
-def test_a_table_is_not_written_from_a_part() -> None:
-    done = command("--only", "probe-mlp", "--write")
-    assert done.returncode == 2
-    assert done.stderr == "bench: --write takes every cell: leave --only and --execution\n"
+def test_a_table_is_not_written_from_a_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coverage", "--only", "probe-mlp", "--write"]) == 2
+    said = "bench: --write takes every cell: leave --only and --execution\n"
+    assert capsys.readouterr().err == said
 
 
 def test_other_executions_are_asked_for_by_name() -> None:

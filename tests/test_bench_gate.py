@@ -3,6 +3,7 @@ nothing is refused."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from test_bench_workloads import SMALL
 
-from bench import commands, test_time
+from bench import commands, differences, test_time
+from bench import reference as reference_module
 from bench.case import Case, Subject, build, subject
 from bench.check import check, judge, reference_of
 from bench.compare import ENTRY, TOLERANCES, Reference
@@ -29,16 +31,6 @@ from bench.reference import reference
 from bench.workloads import WORKLOADS, load_workload
 from strategies import Operator, Plan, strategies_for, violated_shape
 
-# Of networks without a closed form the reference is dear: their Hessians need all pairs of inputs.
-SIZES = {
-    **SMALL,
-    "cnn": {"size": 4},
-    "attention": {"tokens": 2},
-    "hand-simple": {"correspondences": 2, "vertices": 24},
-    "hand-complicated": {"correspondences": 2, "vertices": 24},
-    "bundle-adjustment": {"cameras": 1, "points": 2, "observations": 3},
-    "gaussian-mixture": {"components": 2, "points": 10},
-}
 B = 4
 LEAST = 500
 
@@ -52,7 +44,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def subjects(dtype: str, names: Iterable[str] = WORKLOADS, B: int = B) -> Iterator[Subject]:
     """Every workload, small, with every operator that its shapes allow."""
     for name in names:
-        params = SIZES.get(name, {})
+        params = SMALL.get(name, {})
         problem = build(name, params, B, dtype, "cpu")
         in_shape = tuple(problem.x.shape[1:])
         out_shape = tuple(problem.f(problem.x, *problem.args).shape[1:])
@@ -85,6 +77,14 @@ def right_answers(made: Subject, references: Path) -> Iterator[Answer]:
         result = plan(*made.inputs)
         assert isinstance(result, torch.Tensor)
         yield answer(made, result)
+
+
+def share(patched: pytest.MonkeyPatch) -> None:
+    """References of one problem's operators share what they all compute of it again."""
+    forms = {name: functools.cache(form) for name, form in reference_module._FORMS.items()}
+    patched.setattr(reference_module, "_FORMS", forms)
+    for module, name in ((reference_module, "Evaluator"), (differences, "analytic")):
+        patched.setattr(module, name, functools.cache(getattr(module, name)))
 
 
 @dataclass
@@ -125,9 +125,13 @@ def tried(tally: Tally, made: Subject, right: Answer, references: Path) -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_mutants_of_every_workload_and_operator_are_rejected(
-    dtype: str, references: Path, capsys: pytest.CaptureFixture[str]
+    dtype: str,
+    references: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In one test a dtype, so that its counts are whole where tests run in parallel."""
+    share(monkeypatch)
     tally = Tally()
     for made in subjects(dtype):
         for right in right_answers(made, references):
@@ -146,12 +150,17 @@ def test_mutants_of_every_workload_and_operator_are_rejected(
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_references_that_share_nothing_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed forms, or the complex step, with real differences, within the sum of their bounds."""
-    for made in subjects("float64", [name], B=1):
-        operator, problem = made.case.operator, made.problem
-        one = reference(operator, problem, made.v)
-        with monkeypatch.context() as patched:
-            patched.setattr("bench.differences.analytic", lambda f: None)
-            other = reference(operator, replace(problem, exact={}), made.v)
+    found = list(subjects("float64", [name], B=1))
+    with monkeypatch.context() as patched:
+        share(patched)
+        ones = [reference(made.case.operator, made.problem, made.v) for made in found]
+    with monkeypatch.context() as patched:
+        share(patched)
+        patched.setattr(differences, "analytic", lambda f: None)
+        others = [
+            reference(made.case.operator, replace(made.problem, exact={}), made.v) for made in found
+        ]
+    for made, one, other in zip(found, ones, others, strict=True):
         assert ("Richardson" in one.method, "Richardson" in other.method) == (False, True)
         off = float(np.linalg.norm(one.value - other.value))
         assert off <= 10 * (absolute(one) + absolute(other)), made.case.id

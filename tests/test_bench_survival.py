@@ -10,7 +10,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import command, python
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import scratch as scratch_module
@@ -42,8 +42,6 @@ from bench.watch import Death
 from bench.worker import share
 from reports.schema import case_id
 from strategies import Operator
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +87,7 @@ def test_a_worker_takes_one_thread_count_and_as_many_cores() -> None:
 
 def test_a_claim_ends_with_its_process() -> None:
     text = "from bench.cores import claimed_cores as c; import os; c().__enter__(); os._exit(9)"
-    folder = {**os.environ, "TMPDIR": str(user_folder().parent)}
-    subprocess.run([sys.executable, "-c", text], cwd=ROOT, env=folder, check=False)
+    python("-c", text, TMPDIR=str(user_folder().parent))
     with claimed_cores() as claim:
         assert claim.cores == (max(os.sched_getaffinity(0)),)
 
@@ -269,13 +266,10 @@ def test_a_full_disk_is_one_line_and_exit_2(tmp_path: Path) -> None:
     mounted = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(small)]
     if subprocess.run(mounted, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not allowed here")
-    command = [sys.executable, "-m", "bench", "run", "--only", "vmap-jacrev", "--results"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
     try:
         (small / "filler").write_bytes(b"x" * 4096)
-        done = subprocess.run(
-            [*command, str(small)], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+        asked = ("--only", "vmap-jacrev", "--results", str(small))
+        done = command("bench", "run", *asked, TMPDIR=str(tmp_path))
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert (done.returncode, done.stdout) == (2, "")

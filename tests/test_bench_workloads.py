@@ -23,7 +23,8 @@ from bench.workloads import (
 )
 from strategies import Operator, check_rows_independent, violated_shape
 
-# Small enough for differences in every direction; widths are what the workload is about.
+# Small enough for differences in every direction, and of networks without a closed form for those
+# along all pairs of inputs; widths are what the workload is about.
 SMALL = {
     "mlp-wide": {"n": 9, "m": 2},
     "mlp-tall": {"n": 2, "m": 9},
@@ -36,6 +37,12 @@ SMALL = {
     "time-conditioned-field": {"d": 3},
     "seed-sum": {"n": 3},
     "seed-square": {"n": 3},
+    "cnn": {"size": 4},
+    "attention": {"tokens": 2},
+    "hand-simple": {"correspondences": 2, "vertices": 24},
+    "hand-complicated": {"correspondences": 2, "vertices": 24},
+    "bundle-adjustment": {"cameras": 1, "points": 2, "observations": 3},
+    "gaussian-mixture": {"components": 2, "points": 10},
 }
 ALL = list(WORKLOADS)
 B = 4

@@ -5,23 +5,21 @@ from __future__ import annotations
 import base64
 import csv as csv_module
 import json
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from made_runs import GOLDEN, rows, write
+from processes import command
 
 from reports import sheets, words
+from reports.__main__ import main
 from reports.answer import answer
 from reports.export import as_json, csv
 from reports.load import load
 from reports.page import page
 
-ROOT = Path(__file__).parent.parent
 HOSTILE = [
     "<script>alert(1)</script>",
     "{{7*7}}",
@@ -59,16 +57,6 @@ def parsed(html: str) -> Elements:
     found = Elements()
     found.feed(html)
     return found
-
-
-def run_reports(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "reports", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +187,14 @@ def test_same_file_same_bytes_in_another_process(tmp_path: Path) -> None:
     pages = []
     for seed in ("1", "2"):
         target = tmp_path / f"{seed}.html"
-        done = run_reports("html", str(GOLDEN), "-o", str(target), PYTHONHASHSEED=seed)
+        done = command("reports", "html", str(GOLDEN), "-o", str(target), PYTHONHASHSEED=seed)
         assert (done.returncode, done.stdout.strip()) == (0, str(target)), done.stderr
         pages.append(target.read_bytes())
     assert pages[0] == pages[1]
 
 
 def test_the_summary_is_narrow_and_plain() -> None:
-    done = run_reports("summary", str(GOLDEN), NO_COLOR="1")
+    done = command("reports", "summary", str(GOLDEN), NO_COLOR="1")
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert "\x1b" not in done.stdout
@@ -214,10 +202,13 @@ def test_the_summary_is_narrow_and_plain() -> None:
     assert "wrong: jacobian/bad/" in done.stdout
 
 
-def test_an_unreadable_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = run_reports("html", str(tmp_path / "none.jsonl"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("reports: cannot read ")
+def test_an_unreadable_file_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["html", str(tmp_path / "none.jsonl")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("reports: cannot read ")
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,22 @@ import torch
 from conftest import (
     ON_GRID,
     WORKING,
+    Example,
     Function,
     Net,
     array,
+    check_orders,
     contracted,
     draw,
     for_each_operator,
     for_each_strategy,
     net_exact,
+    on_fewer_traced,
     on_working_grid,
     only,
     outputs,
     weights,
+    with_direction,
 )
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -51,12 +55,8 @@ on_executions = pytest.mark.parametrize("execution", ON_GRID)
 
 
 def given(operator: Operator, m: int | None = None) -> tuple[Tensor, ...]:
-    """`(x,)`, or `(x, v)` with a direction."""
     m = outputs(operator, N, M) if m is None else m
-    x, side = draw(B, N, seed=21), DIRECTIONS.get(operator)
-    if side is None:
-        return (x,)
-    return x, draw(B, m if side == "out" else N, seed=22)
+    return with_direction(operator, draw(B, N, seed=21), m)
 
 
 def plan_for(strategy: Strategy, execution: str, f: Function, *inputs: Tensor, **how: bool) -> Plan:
@@ -82,22 +82,33 @@ def surroundings() -> tuple[object, ...]:
     )
 
 
+def timed_example(operator: Operator) -> Example:
+    """The net with a time a row."""
+    net, x, t = Net(N, outputs(operator, N, M)), draw(B, N, seed=21), draw(B, 1, seed=23)
+    exact = net_exact(weights(net), array(x), array(t))
+    return Example(net, x, (t,), (outputs(operator, N, M),), exact)
+
+
 @pytest.mark.parametrize("grad_mode", [True, False], ids=["grad", "no-grad"])
 @on_working_grid
 def test_leaves_no_traces(strategy: Strategy, execution: str, grad_mode: bool) -> None:
-    net = Net(N, outputs(strategy.operator, N, M))
-    inputs = (*given(strategy.operator), draw(B, 1, seed=23))
+    """And all values are right that come along."""
+    operator, example = strategy.operator, timed_example(strategy.operator)
+    net, inputs = example.f, example.inputs(operator)
     leaves = [t.requires_grad_() for t in (*inputs, *net.parameters())]
     before = [array(t).copy() for t in leaves]
     with torch.set_grad_enabled(grad_mode):
         around = surroundings()
         plan = plan_for(strategy, execution, net, *inputs, values=not grad_mode)
-        found = parts(plan(*inputs))
+        result = plan(*inputs)
         assert surroundings() == around
     for tensor, old in zip(leaves, before, strict=True):
         assert tensor.grad is None
         np.testing.assert_array_equal(array(tensor), old)
+    found = parts(result)
     assert [(t.grad_fn, t.requires_grad) for t in found] == [(None, False)] * len(found)
+    if not grad_mode:
+        check_orders(result, example, operator)
 
 
 class Counting(nn.Module):
@@ -116,7 +127,7 @@ class Counting(nn.Module):
         return self.net(x)
 
 
-@on_working_grid
+@on_fewer_traced
 def test_prepare_leaves_buffers_alone(strategy: Strategy, execution: str) -> None:
     counting, inputs = Counting(outputs(strategy.operator, N, M)), given(strategy.operator)
     state = torch.get_rng_state()
@@ -141,9 +152,16 @@ def test_plan_follows_updates_in_place(strategy: Strategy, execution: str) -> No
     operator, net = strategy.operator, Net(N, outputs(strategy.operator, N, M))
     scale, inputs = torch.tensor(0.7, dtype=torch.float64), given(strategy.operator)
     plan = plan_for(strategy, execution, lambda x: scale * net(x), *inputs)
+    check_scaled(operator, plan, net, scale, inputs)
     with torch.no_grad():
         for p in [scale, *net.parameters()]:
             p.mul_(1.5)
+    check_scaled(operator, plan, net, scale, inputs)
+
+
+def check_scaled(
+    operator: Operator, plan: Plan, net: Net, scale: Tensor, inputs: tuple[Tensor, ...]
+) -> None:
     p = weights(net)
     p |= {name: float(scale) * p[name] for name in ("second.weight", "second.bias")}
     direction = array(inputs[1]) if operator in DIRECTIONS else None

@@ -19,6 +19,7 @@ from conftest import (
     one_row_differences,
     only,
     outputs,
+    with_direction,
 )
 from torch import Tensor, nn
 
@@ -34,11 +35,6 @@ from strategies import (
 )
 
 B, N, M = 4, 3, 2
-
-
-def inputs_of(operator: Operator, m: int) -> tuple[Tensor, ...]:
-    x, side = draw(B, N, seed=61), DIRECTIONS.get(operator)
-    return (x,) if side is None else (x, draw(B, m if side == "out" else N, seed=62))
 
 
 def dropout(m: int) -> Function:
@@ -117,7 +113,7 @@ REFUSED: dict[str, tuple[Callable[[int], Function], str]] = {
 def test_every_strategy_refuses(strategy: Strategy, name: str) -> None:
     build, reason = REFUSED[name]
     m = outputs(strategy.operator, N, M)
-    inputs = inputs_of(strategy.operator, m)
+    inputs = with_direction(strategy.operator, draw(B, N, seed=61), m)
     kept = [t.clone() for t in inputs]
     with pytest.raises(Unsupported, match=reason):
         prepare(strategy.operator, build(m), *inputs, strategy=strategy.name)
@@ -166,7 +162,7 @@ ACCEPTED = {"softmax": stable_softmax, "zeros": zeros_like, "buffer": running_st
 @for_each_operator
 def test_what_does_no_harm_is_accepted(operator: Operator, name: str) -> None:
     m = outputs(operator, N, M)
-    inputs, f = inputs_of(operator, m), ACCEPTED[name](m)
+    inputs, f = with_direction(operator, draw(B, N, seed=61), m), ACCEPTED[name](m)
     found = only(prepare(operator, f, *inputs)(*inputs))
     direction = array(inputs[1]) if operator in DIRECTIONS else None
     truth = contracted(operator, one_row_differences(f, inputs[0]), direction)
@@ -200,7 +196,7 @@ def test_inference_mode_is_refused() -> None:
 def test_an_inference_tensor_is_refused(strategy: Strategy) -> None:
     m = outputs(strategy.operator, N, M)
     with torch.inference_mode():
-        inputs = inputs_of(strategy.operator, m)
+        inputs = with_direction(strategy.operator, draw(B, N, seed=61), m)
     with pytest.raises(Unsupported, match=r"an input is an inference tensor, .* \.clone\(\)"):
         prepare(strategy.operator, Net(N, m), *inputs, strategy=strategy.name)
 
@@ -232,7 +228,7 @@ def branching(m: int) -> Function:
 @for_each_strategy
 def test_a_branch_on_values_is_right_or_refused(strategy: Strategy) -> None:
     m = outputs(strategy.operator, N, M)
-    inputs, f = inputs_of(strategy.operator, m), branching(m)
+    inputs, f = with_direction(strategy.operator, draw(B, N, seed=61), m), branching(m)
     try:
         found = only(prepare(strategy.operator, f, *inputs, strategy=strategy.name)(*inputs))
     except TorchLimit as refusal:

@@ -22,8 +22,9 @@ from conftest import (
     one_row_differences,
     only,
     outputs,
+    with_direction,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from strategies import (
     DIRECTIONS,
@@ -68,18 +69,12 @@ def truth(name: str, m: int) -> Exact:
     return one_row_differences(BROKEN[name][0](m), draw(B, N, seed=32))
 
 
-def inputs_of(operator: Operator, m: int) -> tuple[Tensor, ...]:
-    x = draw(B, N, seed=32)
-    side = DIRECTIONS.get(operator)
-    return (x,) if side is None else (x, draw(B, m if side == "out" else N, seed=33))
-
-
 @on_broken
 @for_each_strategy
 def test_refused_or_row_by_row(strategy: Strategy, name: str) -> None:
     build, broken, reason = BROKEN[name]
     operator, m = strategy.operator, outputs(strategy.operator, N, M)
-    inputs, f = inputs_of(operator, m), build(m)
+    inputs, f = with_direction(operator, draw(B, N, seed=32), m), build(m)
     if strategy.needs & broken:
         with pytest.raises(Unsupported, match=reason):
             prepare(operator, f, *inputs, strategy=strategy.name)
@@ -94,7 +89,7 @@ def test_refused_or_row_by_row(strategy: Strategy, name: str) -> None:
 def test_some_strategy_takes_it(operator: Operator, name: str) -> None:
     """What auto promises: its list ends with a strategy that takes nothing for granted."""
     m = outputs(operator, N, M)
-    inputs, f = inputs_of(operator, m), BROKEN[name][0](m)
+    inputs, f = with_direction(operator, draw(B, N, seed=32), m), BROKEN[name][0](m)
     found = only(prepare(operator, f, *inputs)(*inputs))
     direction = array(inputs[1]) if operator in DIRECTIONS else None
     assert distance(found, contracted(operator, truth(name, m), direction)) <= 1e-5

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import processes
 
 NETWORK = '''
 import torch
@@ -106,13 +104,4 @@ def written(folder: Path) -> list[str]:
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`python -m bench run` on its way; what it keeps for itself is kept in the folder."""
-    # pytest-benchmark does nothing where it finds that it runs beside other workers of pytest.
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", *arguments],
-        cwd=ROOT,
-        env={**outer, "TMPDIR": str(folder), "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return processes.started("bench", "run", *arguments, TMPDIR=str(folder), NO_COLOR="1")
