@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check | coverage`."""
+"""`python -m bench run | list | check | coverage | counters`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,28 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         _selection(command)
+        command.add_argument("--threads", type=_count, default=1, metavar="N")
         if name == "run":
             _running(command)
     text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
     _coverage(commands.add_parser("coverage", help=text, description=text))
+    text = "write what is exact of every case into a file, or find what differs from that file"
+    _counters(commands.add_parser("counters", help=text, description=text))
     return top
+
+
+def _counters(command: argparse.ArgumentParser) -> None:
+    _selection(command)
+    # No counter depends on them.
+    command.set_defaults(grid="counters", threads=1)
+    command.add_argument(
+        "--check", action="store_true", help="compare with the file; 1 for any difference"
+    )
+    command.add_argument(
+        "--counters",
+        metavar="FILE",
+        help="instead of tests/counters/torch-VERSION-DEVICE.json",
+    )
 
 
 def _coverage(command: argparse.ArgumentParser) -> None:
@@ -50,7 +67,11 @@ def _coverage(command: argparse.ArgumentParser) -> None:
 
 
 def _selection(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--grid", default="smoke", help="smoke (default), default or full")
+    command.add_argument(
+        "--grid",
+        default="smoke",
+        help="smoke, default, full or counters; without it %(default)s",
+    )
     command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     command.add_argument(
         "--only",
@@ -76,7 +97,6 @@ def _selection(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="your own decorated strategies, beside the known ones",
     )
-    command.add_argument("--threads", type=_count, default=1, metavar="N")
 
 
 def _running(command: argparse.ArgumentParser) -> None:

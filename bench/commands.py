@@ -23,10 +23,11 @@ from strategies import (
     load_strategies,
 )
 
-from . import coverage
+from . import coverage, expected
 from .case import Case, subject
 from .check import check
 from .cores import Claim, claimed_core
+from .counted import counted_rows
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -62,6 +63,7 @@ USAGE_ERRORS = (
     UnknownWorkload,
     WorkloadError,
     coverage.PartialCoverage,
+    expected.ExpectedError,
 )
 
 
@@ -223,9 +225,28 @@ def coverage_command(given: argparse.Namespace) -> int:
     return int(bool(missing))
 
 
+def counters_command(given: argparse.Namespace) -> int:
+    """Count every case; write the file, or with --check print what differs from it."""
+    path = expected.file_of(given)
+    # Before what takes a minute.
+    known = expected.read(path) if given.check else {}
+    rows = counted_rows(selected(given))
+    if not given.check:
+        expected.write(path, expected.ok(rows))
+        print(path)
+        return int(any(row["status"] in expected.FAULTS for row in rows.values()))
+    found = expected.differences(expected.chosen(known, given.only), rows)
+    for line in found:
+        print(line)
+    said = f"{len(expected.ok(rows)):,} cases counted; differences from {path}: {len(found):,}"
+    print(said, file=sys.stderr)
+    return int(bool(found))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "list": list_command,
     "check": check_command,
     "coverage": coverage_command,
+    "counters": counters_command,
 }

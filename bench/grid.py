@@ -61,6 +61,26 @@ def _smoke() -> Iterator[Block]:
     yield Block("time-conditioned-field", [DIVERGENCE], B=4)
 
 
+def _counters() -> Iterator[Block]:
+    """Every strategy, eager and traced, to evaluate and to train, on the smallest sizes at which a
+    lost vmap, a lost chunk and a needless pass are seen: nothing here is timed."""
+    tall = Block("mlp-tall", [VJP, JVP, JACOBIAN], B=2, params={"n": 3, "m": 5})
+    small = (
+        tall,
+        Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=2, params={"n": 3}),
+        Block("seed-square", [DIAGONAL], B=2, params={"n": 3}),
+        Block("time-conditioned-field", [DIVERGENCE], B=2, params={"d": 3}),
+    )
+    for block in small:
+        for execution in ("eager", "traced"):
+            yield replace(block, execution=execution)
+            yield replace(block, execution=execution, create_graph=True)
+    # The seeds' trick, which is right of separable functions only.
+    separable = Block("seed-square", [LAPLACIAN], B=2, params={"n": 3})
+    yield replace(separable, strategies=["double-backward-ones"])
+    yield replace(tall, operators=[JACOBIAN], chunk=2)
+
+
 def _default() -> Iterator[Block]:
     yield from _seeds()
     yield from _first_order()
@@ -183,7 +203,7 @@ def _full() -> Iterator[Block]:
     yield from _captured(_many_compiled())
 
 
-GRIDS = {"smoke": _smoke, "default": _default, "full": _full}
+GRIDS = {"smoke": _smoke, "default": _default, "full": _full, "counters": _counters}
 
 
 def blocks(grid: str) -> list[Block]:
