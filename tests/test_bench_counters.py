@@ -150,6 +150,29 @@ def test_elements_and_bytes_are_those_by_hand(name: str) -> None:
     assert {counter: found[counter] for counter in known} == known
 
 
+# One operation on x, [4, 3], and the numbers that an elementwise one writes.
+WRITTEN: dict[str, tuple[Callable[[Tensor], object], int]] = {
+    "tagged": (lambda x: torch.tanh(x), 12),
+    "of two": (lambda x: torch.maximum(x, x), 12),
+    "tagged of no overload in place": (lambda x: x.clone().masked_fill_(x > 0, X[0, 0]), 36),
+    "an activation's backward": (lambda x: torch.ops.aten.softplus_backward(x, x, 1, 20), 12),
+    "a prim": (lambda x: torch.ops.prims.mul(x, x), 12),
+    "a prim's sum": (lambda x: torch.ops.prims.sum(x, [0]), 0),
+    "a cast": (lambda x: x.double(), 12),
+    "a fill": (lambda x: torch.full((7,), 2.0), 7),
+    "the largest": (lambda x: x.max(), 0),
+    "sorted": (lambda x: x.sort(), 0),
+    "picked": (lambda x: x[torch.tensor([True, False, True, True])], 0),
+    "empty": (lambda x: torch.empty(7), 0),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_elements_are_those_that_elementwise_operations_write(name: str) -> None:
+    evaluate, written = WRITTEN[name]
+    assert counters(evaluate, (torch.ones(4, 3),))["elements"] == written
+
+
 def test_symbolic_zeros_have_no_memory() -> None:
     """And an operation made of others can be counted of them: torch alone would read null."""
     found = counters(lambda: torch.ops.aten.mul.Scalar(torch._efficientzerotensor(3), 2.0), ())
