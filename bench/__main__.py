@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check | coverage | counters`."""
+"""`python -m bench run | list | check | coverage | counters | pair`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def parser() -> argparse.ArgumentParser:
         ("check", "compare every case with its reference; nothing is timed"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        _selection(command)
-        command.add_argument("--threads", type=_count, default=1, metavar="N")
+        selection(command)
         if name == "run":
             _running(command)
     text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
     _coverage(commands.add_parser("coverage", help=text, description=text))
     text = "write what is exact of every case into a file, or find what differs from that file"
     _counters(commands.add_parser("counters", help=text, description=text))
+    text = "compare two commits, measured in turn; 1 where something is slower, failing or removed"
+    _pair(commands.add_parser("pair", help=text, description=text))
     return top
 
 
 def _counters(command: argparse.ArgumentParser) -> None:
-    _selection(command)
-    # No counter depends on them.
-    command.set_defaults(grid="counters", threads=1)
+    selection(command)
+    command.set_defaults(grid="counters")
     command.add_argument(
         "--check", action="store_true", help="compare with the file; 1 for any difference"
     )
@@ -44,6 +44,24 @@ def _counters(command: argparse.ArgumentParser) -> None:
         "--counters",
         metavar="FILE",
         help="instead of tests/counters/torch-VERSION-DEVICE.json",
+    )
+
+
+def _pair(command: argparse.ArgumentParser) -> None:
+    command.add_argument("base", metavar="BASE", help="a commit")
+    command.add_argument("head", metavar="HEAD", nargs="?", help="without it the working tree")
+    selection(command)
+    _files(command)
+    command.add_argument("--pairs", type=_count, default=8, metavar="K", help="of passes; 8")
+    command.add_argument("--waivers", metavar="FILE.toml", help="slower cases that do not fail")
+    command.add_argument("--strict", action="store_true", help="3 where a case is unclear")
+    command.add_argument("--base-python", metavar="PATH", help="what base runs on: another torch")
+    command.add_argument(
+        "--inject",
+        action="append",
+        default=[],
+        metavar="ID=RATIO",
+        help="make a case of HEAD slower, to see whether that is found",
     )
 
 
@@ -64,9 +82,13 @@ def _coverage(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--limit", type=_seconds, default=60.0, metavar="SECONDS", help="for one cell"
     )
+    command.add_argument(
+        "--workers", type=_count, metavar="N", help="at once; without it one a core"
+    )
 
 
-def _selection(command: argparse.ArgumentParser) -> None:
+def selection(command: argparse.ArgumentParser) -> None:
+    """Which cases."""
     command.add_argument(
         "--grid",
         default="smoke",
@@ -97,10 +119,21 @@ def _selection(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="your own decorated strategies, beside the known ones",
     )
+    command.add_argument(
+        "--threads",
+        type=_counts,
+        default=(),
+        metavar="N[,N]",
+        help="torch's threads, instead of the grid's; 1,2 measures every case with each",
+    )
 
 
 def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--passes", type=_count, default=3, metavar="K")
+    _files(command)
+
+
+def _files(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", default="results", metavar="FOLDER")
     command.add_argument(
         "--limit", type=_seconds, default=120.0, metavar="SECONDS", help="for one case in one pass"
@@ -108,7 +141,7 @@ def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--memory", type=_bytes, metavar="BYTES", help="for a case on the CPU; 8 GiB is read too"
     )
-    command.add_argument("--resume", metavar="FILE", help="go on with a file of the same cases")
+    command.add_argument("--resume", metavar="PATH", help="go on with what is there of the same")
 
 
 def _count(text: str) -> int:
@@ -116,6 +149,10 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {number}")
     return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_count(part) for part in text.split(",")}))
 
 
 def _bytes(text: str) -> int:

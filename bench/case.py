@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,17 @@ from .problem import Problem, direction
 from .workloads import find_workload
 
 SEED = 0
+
+
+class Timed(Protocol):
+    """What a run measures, as far as its runner knows it: a case, a control."""
+
+    @property
+    def axes(self) -> dict[str, Any]: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
 
 
 @dataclass(frozen=True)

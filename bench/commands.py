@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -23,10 +22,11 @@ from strategies import (
     load_strategies,
 )
 
-from . import coverage, expected
-from .case import Case, subject
+from . import coverage, expected, pair_command
+from .case import Case, Timed, subject
 from .check import check
-from .cores import Claim, claimed_core
+from .controls import controls
+from .cores import claimed_cores, cores
 from .counted import counted_rows
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
@@ -64,6 +64,7 @@ USAGE_ERRORS = (
     WorkloadError,
     coverage.PartialCoverage,
     expected.ExpectedError,
+    *pair_command.USAGE_ERRORS,
 )
 
 
@@ -83,21 +84,22 @@ def run_command(given: argparse.Namespace) -> int:
     """Measure, write the result file, print its path."""
     found = selected(given)
     grid = "own" if given.workload else given.grid
-    # More threads than one are left to the system, which knows where there is room.
-    with claimed_core() if given.threads == 1 else nullcontext(Claim()) as claim:
+    counts = sorted({case.threads for case in found})
+    with claimed_cores(counts[-1]) as claim:
         warnings = (claim.warning,) if claim.warning else ()
         for text in warnings:
             print(f"bench: {text}", file=sys.stderr)
         job = Job(
             strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
             workloads=tuple(_resolved(spec) for spec in given.workload),
-            threads=given.threads,
+            threads=counts[-1],
             pinned=claim.cores,
             limit_s=given.limit,
             memory_bytes=_memory(given),
         )
         where = (Path(given.results), job, _resumed(given), warnings)
-        outcome = run(Request(found, grid, given.passes, given.device, *where))
+        timed: list[Timed] = [*found, *(c for t in counts for c in controls(given.device, t))]
+        outcome = run(Request(timed, grid, given.passes, given.device, *where))
     return _told(outcome)
 
 
@@ -193,13 +195,14 @@ def coverage_command(given: argparse.Namespace) -> int:
     load_installed()
     for path in given.strategies:
         load_strategies(path)
+    workers = given.workers or cores()
     job = Job(
         strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
         workloads=(),
         threads=1,
         pinned=(),
         limit_s=given.limit,
-        memory_bytes=default_limit(),
+        memory_bytes=default_limit() // workers,
         tests="coverage_cells.py",
         after_wrong="go-on",
     )
@@ -207,22 +210,28 @@ def coverage_command(given: argparse.Namespace) -> int:
     if not asked:
         raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
     where = (Path(given.results), job, _resumed(given))
-    outcome = run(Request(asked, "coverage", 1, "cpu", *where))
+    outcome = run(Request(asked, "coverage", 1, "cpu", *where, workers=workers))
     if outcome.interrupted:
         return _told(outcome)
     rows = [line for line in lines(outcome.path) if line["kind"] == "row"]
-    found = coverage.findings(rows)
-    if given.write:
-        coverage.write(found)
-    missing = coverage.new_errors(found)
     counts = Counter(row["status"] for row in rows)
     print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), file=sys.stderr)
-    for op, names in sorted(found.wrong.items()):
-        print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
+    if not (given.only or given.execution):
+        _laid_to_operations(rows, given.write)
+    missing = coverage.new_errors(rows)
     for text in missing:
         print(f"WRONG and not in the table: {text}", file=sys.stderr)
     print(outcome.path)
     return int(bool(missing))
+
+
+def _laid_to_operations(rows: list[Row], write: bool) -> None:
+    # Only of every cell: in a part, an operation is easily in no probe that went right.
+    found = coverage.findings(rows)
+    if write:
+        coverage.write(found)
+    for op, names in sorted(found.wrong.items()):
+        print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
 
 
 def counters_command(given: argparse.Namespace) -> int:
@@ -249,4 +258,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": check_command,
     "coverage": coverage_command,
     "counters": counters_command,
+    "pair": pair_command.pair_command,
 }

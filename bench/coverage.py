@@ -11,12 +11,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from strategies import Operator, strategies_for
 from strategies.operators import SCALAR, SQUARE
 from strategies.probing import probe
-from strategies.unsafe import TABLE, release, table
+from strategies.registry import find
+from strategies.unsafe import TABLE, release, table, wrong
 
 from .case import Case, build
 from .probes import INPUTS, PROBES
@@ -51,6 +53,7 @@ def _cells(executions: Sequence[str]) -> Iterator[Case]:
                     )
 
 
+@cache
 def operations(name: str) -> frozenset[str]:
     """The operations of a probe."""
     problem = build(name, {"m": OUTPUTS}, B, "float64", "cpu")
@@ -59,7 +62,7 @@ def operations(name: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a coverage run says: the table that it makes, and what it cannot lay to an operation.
+    """What a coverage run says of operations: the table that it makes.
 
     `wrong` and `raises`: operation → strategies as `strategies.unsafe.key` names them.
     """
@@ -68,7 +71,6 @@ class Findings:
     operations: frozenset[str]
     wrong: Mapping[str, frozenset[str]]
     raises: Mapping[str, frozenset[str]]
-    unexplained: tuple[str, ...]
 
 
 def findings(rows: Iterable[Row]) -> Findings:
@@ -77,8 +79,7 @@ def findings(rows: Iterable[Row]) -> Findings:
     by_strategy: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_strategy[_key(row)].append(row)
-    wrong, raises = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
-    unexplained = []
+    to_wrong, to_raises = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
     for name, own in by_strategy.items():
         right = frozenset[str]().union(
             *(made_of[r["workload"]] for r in own if r["status"] == "ok")
@@ -86,16 +87,14 @@ def findings(rows: Iterable[Row]) -> Findings:
         for row in own:
             blamed = made_of[row["workload"]] - right
             if row["status"] == "wrong":
-                unexplained += [] if blamed else [f"{name} on {row['workload']}"]
-                _lay(blamed, name, wrong)
+                _lay(blamed, name, to_wrong)
             elif row["status"] == "unsupported" and "torch cannot: " in row["reason"]:
-                _lay(blamed, name, raises)
+                _lay(blamed, name, to_raises)
     return Findings(
         frozenset(by_strategy),
         _all(made_of.values()),
-        {op: frozenset(names) for op, names in wrong.items()},
-        {op: frozenset(names) for op, names in raises.items()},
-        tuple(unexplained),
+        {op: frozenset(names) for op, names in to_wrong.items()},
+        {op: frozenset(names) for op, names in to_raises.items()},
     )
 
 
@@ -113,15 +112,18 @@ def _key(row: Row) -> str:
     return name if row["execution"] == "eager" else f"{name} {row['execution']}"
 
 
-def new_errors(found: Findings) -> list[str]:
-    """What is wrong in these findings and not in the committed table, a line an operation."""
-    known, lines = table(), []
-    for op, names in sorted(found.wrong.items()):
-        if new := sorted(names - known.wrong.get(op, frozenset())):
-            lines.append(f"{op}: {', '.join(new)}")
-    return lines + [
-        f"{text}: no operation of it is in this probe alone" for text in found.unexplained
-    ]
+def new_errors(rows: Iterable[Row]) -> list[str]:
+    """What is wrong in these rows and not refused by the table, a line a probe."""
+    found = defaultdict[str, list[str]](list)
+    for row in rows:
+        if row["status"] == "wrong" and not _refused(row):
+            found[row["workload"]].append(_key(row))
+    return [f"{probe}: {', '.join(sorted(names))}" for probe, names in sorted(found.items())]
+
+
+def _refused(row: Row) -> bool:
+    strategy = find(Operator(row["operator"]), row["strategy"])
+    return bool(wrong(strategy, row["execution"], operations(row["workload"])))
 
 
 def write(found: Findings, path: Path = TABLE) -> None:

@@ -10,11 +10,13 @@ behind that, and only then anyone waits.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+
+from .gpu import clocks, gpu
 
 # Longer than it takes to queue a round of small calls; in cycles, about 10 ms at 2 GHz.
 HOLD_CYCLES = 20_000_000
@@ -34,12 +36,16 @@ class Event(Protocol):
 
 @dataclass(frozen=True)
 class Device:
-    """What a clock needs of a device; `event` and the rest are None where it has no queue."""
+    """What a clock needs of a device; `event` and the rest are None where it has no queue.
+
+    clocks: how fast it runs at this moment, hertz by name; empty where that is not known.
+    """
 
     synchronize: Callable[[], None]
     event: Callable[[], Event] | None = None
     hold: Callable[[], object] | None = None
     flush: Callable[[], object] | None = None
+    clocks: Callable[[], Mapping[str, int]] = dict
 
 
 def _nothing() -> None:
@@ -54,6 +60,7 @@ def cuda() -> Device:
         lambda: torch.cuda.Event(enable_timing=True),
         lambda: torch.cuda._sleep(HOLD_CYCLES),
         scratch.zero_,
+        lambda: clocks(gpu()),
     )
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import psutil
 import torch
 
+from . import gpu
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,14 +32,14 @@ def cpu_model() -> str:
 
 def environment(device: str, threads: int, pinned: list[int]) -> dict[str, Any]:
     """The fields of the run line that tell one machine from another; bytes and counts."""
-    gpu = torch.cuda.get_device_properties(0) if device == "cuda" else None
+    properties = torch.cuda.get_device_properties(0) if device == "cuda" else None
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        "gpu": gpu.name if gpu else None,
-        "gpu_memory_bytes": gpu.total_memory if gpu else None,
-        "driver": _driver() if gpu else None,
+        "gpu": properties.name if properties else None,
+        "gpu_memory_bytes": properties.total_memory if properties else None,
+        "driver": _driver() if properties else None,
         "cuda": torch.version.cuda,
         "os": platform.platform(),
         "python": platform.python_version(),
@@ -46,6 +48,9 @@ def environment(device: str, threads: int, pinned: list[int]) -> dict[str, Any]:
         "blas": "mkl" if torch.backends.mkl.is_available() else "other",
         "capability": torch.backends.cpu.get_cpu_capability(),
         "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "gpu_limits": gpu.limits(gpu.gpu()) if properties else {},
         "threads": threads,
         "pinned": pinned,
     }

@@ -43,6 +43,7 @@ class Block:
     create_graph: bool = False
     chunk: int | None = None
     strategies: Sequence[str] = ()
+    threads: Sequence[int] = (1,)
 
 
 def _sizes(block: Block, name: str, sizes: Iterable[int]) -> Iterator[Block]:
@@ -204,6 +205,15 @@ def _full() -> Iterator[Block]:
     yield from _large_adbench()
     yield from _many_compiled()
     yield from _captured(_many_compiled())
+    yield from _on_threads()
+
+
+def _on_threads() -> Iterator[Block]:
+    """Large enough to be shared: below, a second thread only waits."""
+    square = Block("mlp-square", [JACOBIAN], B=256, params={"n": 64}, threads=(1, 2))
+    yield replace(square, strategies=["loop-grad", "vmap-jacrev", "jacrev-sum", "vmap-jvp"])
+    scalar = Block("mlp-scalar", [LAPLACIAN], B=256, params={"n": 64}, threads=(1, 2))
+    yield replace(scalar, strategies=["vmap-vhvp", "nested-jvp"])
 
 
 GRIDS = {"smoke": _smoke, "default": _default, "full": _full, "counters": _counters}
@@ -226,20 +236,26 @@ def user_blocks(workloads: Sequence[str], dtype: str = "float32") -> list[Block]
 
 
 def cases(
-    chosen: Iterable[Block], *, device: str = "cpu", threads: int = 1, only: Sequence[str] = ()
+    chosen: Iterable[Block],
+    *,
+    device: str = "cpu",
+    threads: Sequence[int] = (),
+    only: Sequence[str] = (),
 ) -> list[Case]:
     """Every strategy of every operator that the blocks' shapes allow, each case once.
 
-    only: parts of a case's id, all of which must occur in it.
+    threads: numbers of them, instead of each block's own. only: parts of a case's id, all of which
+    must occur in it.
     """
     found: dict[str, Case] = {}
     for block in chosen:
         # Elsewhere it would be a refusal a row, which says nothing.
         if block.execution == "cuda-graph" and device != "cuda":
             continue
-        for case in _cases(block, device, threads):
-            if all(part in case.id for part in only):
-                found.setdefault(case.id, case)
+        for count in threads or block.threads:
+            for case in _cases(block, device, count):
+                if all(part in case.id for part in only):
+                    found.setdefault(case.id, case)
     if not found:
         raise NothingSelected(f"no case matches {' and '.join(map(repr, only)) or 'the grid'}")
     return list(found.values())

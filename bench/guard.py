@@ -1,7 +1,7 @@
-"""What a worker does before anything else: it ties itself to its runner and to its core.
+"""What a worker does before anything else: it ties itself to its runner, its core and its code.
 
-`python -m bench.guard RUNNER CORES …` runs pytest with the rest. Only the standard library is
-imported first, so that a runner that dies while torch is being imported leaves no worker behind.
+`python -m bench.guard RUNNER CORES SOURCE …` runs pytest with the rest. Only the standard library
+is imported first: a runner that dies while torch is being imported leaves no worker behind.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL = 1
 
@@ -29,10 +30,23 @@ def pin(cores: str) -> None:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
 
-def main(runner: str, cores: str, *arguments: str) -> int:
+def proven(source: str) -> None:
+    """Import `strategies`, and end where it is not the one in this folder; empty, whichever comes.
+
+    Before pytest, which puts the folder of its tests in front of all others.
+    """
+    import strategies
+
+    found = Path(strategies.__file__ or "").parent
+    if source and found.resolve() != Path(source, "strategies").resolve():
+        sys.exit(f"strategies came from {found}, not from {source}")
+
+
+def main(runner: str, cores: str, source: str, *arguments: str) -> int:
     """Be a worker."""
     die_with(int(runner))
     pin(cores)
+    proven(source)
     import pytest
 
     return int(pytest.main(list(arguments)))

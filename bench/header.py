@@ -10,7 +10,7 @@ from typing import Protocol
 from reports.schema import SCHEMA
 from strategies import CONTRACT, strategies_for
 
-from .case import SEED, Case
+from .case import SEED, Case, Timed
 from .environment import commit, environment
 from .record import Row
 from .resume import selection
@@ -22,7 +22,7 @@ class Asked(Protocol):
     """What is measured, as `runner.Request` has it."""
 
     @property
-    def cases(self) -> Sequence[Case]: ...
+    def cases(self) -> Sequence[Timed]: ...
     @property
     def grid(self) -> str: ...
     @property
@@ -33,12 +33,14 @@ class Asked(Protocol):
     def job(self) -> Job: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def line(self) -> Row: ...
 
 
 def run_line(asked: Asked) -> Row:
     """The run line of a run that starts now."""
     started, (revision, dirty), job = datetime.now(UTC), commit(), asked.job
-    return {
+    own = {
         "kind": "run",
         "schema": SCHEMA,
         "run": f"{started:%Y%m%dT%H%M%S%fZ}-{(revision or 'unknown')[:8]}",
@@ -53,11 +55,19 @@ def run_line(asked: Asked) -> Row:
         "passes": asked.passes,
         "limit_s": job.limit_s,
         "memory_limit_bytes": job.memory_bytes,
-        "strategies": _strategies({case.operator for case in asked.cases}),
-        "workloads": _workloads({case.workload for case in asked.cases}),
+        **described([case for case in asked.cases if isinstance(case, Case)]),
         "limits": {},
         "contract": CONTRACT,
         "warnings": list(asked.warnings),
+    }
+    return own | asked.line
+
+
+def described(cases: Sequence[Case]) -> Row:
+    """The strategies of these cases' operators, and their workloads."""
+    return {
+        "strategies": _strategies({case.operator for case in cases}),
+        "workloads": _workloads({case.workload for case in cases}),
     }
 
 

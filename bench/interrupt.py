@@ -20,6 +20,12 @@ class Stop:
     """Becomes readable once the run is asked to stop; wait for it beside whatever else."""
 
     fd: int
+    writer: int
+
+    def ask(self) -> None:
+        """Ask the run to stop."""
+        with suppress(BlockingIOError):
+            os.write(self.writer, b"x")
 
     def check(self) -> None:
         """Raise `Interrupted` where the run was asked to stop."""
@@ -32,14 +38,10 @@ def stop_signals() -> Iterator[Stop]:
     """Turn the signals that ask a program to end into a `Stop`, however often they come."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-
-    def ask(*_: object) -> None:
-        with suppress(BlockingIOError):
-            os.write(writer, b"x")
-
-    before = {number: signal.signal(number, ask) for number in _asking()}
+    stop = Stop(reader, writer)
+    before = {number: signal.signal(number, lambda *_: stop.ask()) for number in _asking()}
     try:
-        yield Stop(reader)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import psutil
+import torch
 
 WARMUP_CALLS = 3
 WARMUP_S = 0.2
@@ -80,6 +81,26 @@ def size(call_s: float) -> Sizing:
     iterations = max(1, ceil(ROUND_S / max(call_s, 1e-9)))
     fit = int(BUDGET_S / max(iterations * call_s, 1e-9))
     return Sizing(min(ROUNDS, max(LEAST_ROUNDS, fit)), iterations)
+
+
+def set_threads(count: int) -> None:
+    """Give torch so many threads where it has not got them from its environment already: under
+    pytest alone it has as many as the machine has cores."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def slowed(call: Callable[[], object], ratio: float) -> Callable[[], None]:
+    """The call, taking so many times as long: a slowdown that is known."""
+
+    def timed() -> None:
+        begun = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        while time.perf_counter() < end + (ratio - 1) * (end - begun):
+            pass
+
+    return timed
 
 
 def freeze_imports() -> None:

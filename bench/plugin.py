@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reports.schema import CONTROL
 from strategies import load_installed, load_strategies
 
 from .case import Case, case_from_axes
+from .controls import Control, control_from_axes
 from .environment import changed_since, surroundings
 from .grid import blocks, cases, user_blocks
-from .measure import freeze_imports
+from .measure import freeze_imports, set_threads
 from .memory import limit_memory
 from .record import Row, shortened
 from .workloads import load_workload
@@ -29,7 +31,7 @@ from .workloads import load_workload
 # After these a worker ends; after a wrong answer too, unless it is told to go on.
 FAILED = ("error", "oom")
 # A row that is not ok has none.
-TIMES = ("wall_s", "cpu_s", "device_s", "train_s")
+TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cases", metavar="FILE", help="the cases of this pass, a JSON list of axes")
     group.addoption("--rows-fd", type=int, metavar="N", help="the pipe that takes the rows")
     group.addoption("--pass", type=int, default=0, dest="bench_pass", help="the pass's number")
+    group.addoption("--inject", action="append", default=[], metavar="ID=RATIO")
     group.addoption("--after-wrong", choices=["stop", "go-on"], default="stop")
     group.addoption("--memory-bytes", type=int, metavar="N", help="what a worker may map")
     group.addoption("--references", metavar="FOLDER", help="where references are kept for a run")
@@ -67,9 +70,9 @@ class Sender:
         self._pipe = os.fdopen(fd, "w", encoding="utf-8") if fd is not None else None
         self._pass = number
         self._order = 0
-        self._announced: Case | None = None
+        self._announced: Case | Control | None = None
 
-    def started(self, case: Case) -> None:
+    def started(self, case: Case | Control) -> None:
         """Announce a case once, so that a death in it is laid at its door."""
         if case != self._announced:
             self._announced = case
@@ -96,37 +99,59 @@ class Sender:
 
 
 SENDER = pytest.StashKey[Sender]()
+CHOSEN = pytest.StashKey[Sequence[Case | Control]]()
 
 
-def _chosen(config: pytest.Config) -> list[Case]:
+def _evaluated(case: Case | Control) -> bool:
+    return isinstance(case, Case)
+
+
+def _trained(case: Case | Control) -> bool:
+    return isinstance(case, Case) and case.create_graph
+
+
+def _control(case: Case | Control) -> bool:
+    return isinstance(case, Control)
+
+
+# Which cases a test is of; one of another name takes those that are evaluated.
+TAKES = {"test_train": _trained, "test_control": _control}
+
+
+def _chosen(config: pytest.Config) -> Sequence[Case | Control]:
     load_installed()
     for path in config.option.strategies:
         load_strategies(path)
     mine = [load_workload(spec).name for spec in config.option.workload]
     if config.option.cases:
-        return [case_from_axes(axes) for axes in json.loads(Path(config.option.cases).read_text())]
+        return list(map(_read, json.loads(Path(config.option.cases).read_text())))
     chosen = user_blocks(mine) if mine else blocks(config.option.grid)
     return cases(chosen, device=config.option.device)
 
 
+def _read(axes: Row) -> Case | Control:
+    return control_from_axes(axes) if axes["operator"] == CONTROL else case_from_axes(axes)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each case; the training test for those with create_graph."""
+    """One test for each case and control; the training test for those with create_graph."""
     if "case" not in metafunc.fixturenames:
         return
-    found = _chosen(metafunc.config)
-    if metafunc.function.__name__ == "test_train":
-        found = [case for case in found if case.create_graph]
+    which, stash = TAKES.get(metafunc.function.__name__, _evaluated), metafunc.config.stash
+    if CHOSEN not in stash:
+        stash[CHOSEN] = _chosen(metafunc.config)
+    found = [case for case in stash[CHOSEN] if which(case)]
     metafunc.parametrize("case", found, ids=lambda case: case.id)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The order of the cases, the training test right behind the evaluation."""
     # A function without any case gets one item, empty; there is nothing to run in it.
     items[:] = [item for item in items if not hasattr(item, "callspec") or _case(item)]
-    order: dict[str, int] = {}
-    for item in items:
-        if case := _case(item):
-            order.setdefault(case.id, len(order))
+    if CHOSEN not in config.stash:
+        return
+    chosen = config.stash[CHOSEN]
+    order = {case.id: k for k, case in enumerate(chosen)}
     items.sort(key=lambda item: order.get(_id(item), -1))
 
 
@@ -135,10 +160,10 @@ def _id(item: pytest.Item) -> str:
     return case.id if case else ""
 
 
-def _case(item: pytest.Item) -> Case | None:
+def _case(item: pytest.Item) -> Case | Control | None:
     callspec = getattr(item, "callspec", None)
     found = callspec.params.get("case") if callspec else None
-    return found if isinstance(found, Case) else None
+    return found if isinstance(found, Case | Control) else None
 
 
 def pytest_collection_finish() -> None:
@@ -174,6 +199,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     case, sender = _case(item), item.config.stash[SENDER]
     if case is not None:
         sender.started(case)
+        set_threads(case.threads)
     before = surroundings()
     result = yield
     row = _row(item, case)
@@ -188,7 +214,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return result
 
 
-def _row(item: pytest.Item, case: Case | None) -> Row | None:
+def _row(item: pytest.Item, case: Case | Control | None) -> Row | None:
     """The row that the test left; one that says so where it left none."""
     if case is None or ROW in item.stash:
         return item.stash.get(ROW, None)

@@ -15,6 +15,7 @@ from typing import Any
 from strategies import Unsupported, out_of_memory
 
 from .case import Case
+from .controls import Control
 
 Row = dict[str, Any]
 
@@ -43,7 +44,7 @@ def shortened(value: Any) -> Any:
 
 
 @contextmanager
-def recording(case: Case) -> Iterator[Row]:
+def recording(case: Case | Control) -> Iterator[Row]:
     """A row of the case that stays whatever its body raises; the exception goes on.
 
     Leaves `status` and `reason`; a body that ends without setting one was ok.

@@ -13,7 +13,7 @@ from typing import Any
 
 from reports.schema import SCHEMA, case_id
 
-from .case import Case
+from .case import Timed
 from .record import ResultsError, Row, lines
 
 Key = tuple[str, int]
@@ -23,7 +23,10 @@ SAME = ("passes", "commit", "contract", "seeds")
 SAME_MACHINE = ("cpu", "cores", "gpu", "cuda", "python", "torch", "blas", "capability", "threads")
 # These may differ; the resume line says so.
 NOTED = ("dirty", "strategies", "limit_s", "memory_limit_bytes")
-NOTED_OF_MACHINE = ("os", "memory_bytes", "driver", "tf32", "pinned")
+NOTED_OF_MACHINE = (
+    *("os", "memory_bytes", "driver", "gpu_limits", "pinned"),
+    *("tf32", "tf32_cudnn", "float32_matmul_precision"),
+)
 
 
 class ResumeError(ValueError):
@@ -51,7 +54,7 @@ def past(path: Path) -> Past:
         raise ResumeError(f"{path} is no result file of schema {SCHEMA}: nothing to go on with")
     rows = [line for line in found if line["kind"] == "row"]
     done = {_key(row): str(row["status"]) for row in rows}
-    starts = Counter(key for key in _begun(found) if key not in done)
+    starts = Counter({k: times for k, times in _begun(found).items() if k not in done})
     timeouts = tuple(row for row in rows if row["status"] == "timeout")
     return Past(found[0], done, starts, timeouts)
 
@@ -60,11 +63,21 @@ def _key(row: Row) -> Key:
     return case_id(row), int(row["pass"])
 
 
-def _begun(found: Sequence[Row]) -> Iterator[Key]:
-    """The cases begun; not those in which a runner was told to end: that was not their doing."""
-    for line, after in zip(found, [*found[1:], {}], strict=True):
-        if line["kind"] == "started" and after.get("kind") != "end":
-            yield line["id"], int(line["pass"])
+def _begun(found: Sequence[Row]) -> Counter[Key]:
+    """How often each case was begun; not the times when a runner was told to end in it, which was
+    not its doing."""
+    starts, flying = Counter[Key](), set[Key]()
+    for line in found:
+        if line["kind"] == "started":
+            flying.add(key := (line["id"], int(line["pass"])))
+            starts[key] += 1
+        elif line["kind"] == "row":
+            flying.discard(_key(line))
+        else:
+            if line["kind"] == "end":
+                starts.subtract(flying)
+            flying.clear()
+    return starts
 
 
 def cut(path: Path) -> None:
@@ -72,7 +85,7 @@ def cut(path: Path) -> None:
     os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
-def selection(cases: Sequence[Case]) -> Row:
+def selection(cases: Sequence[Timed]) -> Row:
     """What the run line keeps of the cases, to know them again."""
     axes = sorted(json.dumps(case.axes, sort_keys=True, default=str) for case in cases)
     digest = hashlib.sha256("\n".join(axes).encode()).hexdigest()[:16]

@@ -17,9 +17,11 @@ from strategies import Plan, Refusal
 from . import measure
 from .case import Case, Subject, subject
 from .check import Checked, check
+from .controls import Control, work
 from .counted import UNCOUNTED, counted
 from .counters import cuda_peak_bytes
-from .device import DEVICES, device_seconds, waiting
+from .device import DEVICES, Device, device_seconds, waiting
+from .gpu import steady
 from .plugin import ROW
 from .record import Row, recording, spending
 from .training import training_step
@@ -35,10 +37,11 @@ def test_time(
         plan = _prepared(made, row)
         _checked(made, plan, references, row)
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
-        call = waiting(evaluate, device)
+        call = _injected(waiting(evaluate, device), case, request)
         with spending(row, "calls"):
-            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row)
+            row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row, device)
             row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
+            row["device_cold_s"] = device_seconds(evaluate, device, measure.ROUNDS, cold=True)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
                 _counted(made, call, row)
@@ -61,13 +64,26 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
     with spending(row, "prepare"):
         plan = made.prepare()
     assert isinstance(plan, Plan)
-    call = waiting(training_step(plan, made), DEVICES[case.device]())
+    device = DEVICES[case.device]()
+    call = _injected(waiting(training_step(plan, made), device), case, request)
     with recording(case) as trained:
         with spending(row, "calls"):
-            trained["wall_s"], _ = _timed(call, benchmark, trained)
+            trained["wall_s"], _ = _timed(call, benchmark, trained, device)
         row["train_s"] = trained["wall_s"]
     if trained["status"] != "ok":
         row.update(status=trained["status"], reason=f"training: {trained['reason']}")
+
+
+def test_control(case: Control, benchmark: Any, request: Any) -> None:
+    """What the machine does in this pass without any code of ours."""
+    with recording(case) as row:
+        request.node.stash[ROW] = row
+        device = DEVICES[case.device]()
+        made = work(case)
+        row["counters"] = dict(made.counters)
+        with spending(row, "controls"):
+            row["wall_s"], row["cpu_s"] = _timed(waiting(made.call, device), benchmark, row, device)
+            row["device_s"] = device_seconds(made.call, device, measure.ROUNDS)
 
 
 def _prepared(made: Subject, row: Row) -> Plan:
@@ -117,14 +133,22 @@ def _counted(made: Subject, call: Callable[[], None], row: Row) -> None:
         row["allocator_peak_bytes"] = cuda_peak_bytes(call)
 
 
-def _timed(call: Callable[[], None], benchmark: Any, row: Row) -> tuple[list[float], list[float]]:
+def _timed(
+    call: Callable[[], None], benchmark: Any, row: Row, device: Device
+) -> tuple[list[float], list[float]]:
     warm = measure.warm_up(call)
     sizing = measure.size(warm.call_s)
     steal = measure.steal_seconds()
-    with measure.no_garbage_collection():
+    with measure.no_garbage_collection(), steady(device.clocks, row):
         measure.readings.clear()
         benchmark.pedantic(call, rounds=sizing.rounds, iterations=sizing.iterations)
     row["steal_s"] = measure.steal_seconds() - steal
     row["warmup"], row["loops"] = warm.calls, sizing.iterations
     wall = list(benchmark.stats.stats.data) if benchmark.enabled else []
     return wall, measure.cpu_seconds(sizing.iterations)
+
+
+def _injected(call: Callable[[], None], case: Case, request: Any) -> Callable[[], None]:
+    given = (text.rpartition("=") for text in request.config.option.inject)
+    ratio = {name: float(number) for name, _, number in given}.get(case.id)
+    return measure.slowed(call, ratio) if ratio else call

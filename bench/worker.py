@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .case import Case
+from .case import Timed
+from .cores import for_threads
 from .environment import ROOT
 from .interrupt import Stop
 from .last_words import Tail
@@ -28,9 +29,13 @@ START_S = 300.0
 class Job:
     """What every worker of a run is told.
 
-    tests: the file of this package that it runs over the cases. after_wrong: whether a worker may
-    go on after a wrong answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map
-    beyond torch. scratch: the run's own folder.
+    threads: the most of any case; a worker has those of its own cases. pinned: the cores that the
+    run holds; a worker has one for each thread, or none where there are fewer. tests: the file of
+    this package that it runs over the cases. after_wrong: whether a worker may go on after a wrong
+    answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map beyond torch. scratch:
+    the run's own folder. source: the folder that `strategies` must come from, and python what it
+    runs on, where that is not what the runner itself has. inject: cases that are made slower,
+    `ID=1.10`, to see whether that is found.
     """
 
     strategies: tuple[str, ...]
@@ -43,11 +48,23 @@ class Job:
     memory_bytes: int | None = None
     start_s: float = START_S
     scratch: Path = Path()
+    source: Path | None = None
+    python: str = sys.executable
+    inject: tuple[str, ...] = ()
+
+
+def share(job: Job, cases: Sequence[Timed]) -> tuple[Job, list[Timed]]:
+    """What one worker can take: all cases of the first one's thread count, which libraries read
+    once, when they are loaded."""
+    threads = cases[0].threads
+    own = replace(job, threads=threads, pinned=for_threads(job.pinned, threads))
+    return own, [case for case in cases if case.threads == threads]
 
 
 def environment_for(job: Job) -> dict[str, str]:
     """The worker's environment: this checkout first, so many threads, a fixed hash seed."""
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    first = [str(job.source)] if job.source else []
+    path = [*first, str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # A user's own pytest, its options or its parallel workers, must not reach the measurement.
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {
@@ -66,10 +83,11 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
     """The worker as a command: the guard, then pytest with the plugin over one file of cases."""
     files = [f"--strategies={path}" for path in job.strategies]
     files += [f"--workload={spec}" for spec in job.workloads]
+    files += [f"--inject={text}" for text in job.inject]
     files += [f"--memory-bytes={job.memory_bytes}"] if job.memory_bytes else []
     cores = ",".join(map(str, job.pinned))
     return [
-        *(sys.executable, "-m", "bench.guard", str(os.getpid()), cores),
+        *(job.python, "-m", "bench.guard", str(os.getpid()), cores, str(job.source or "")),
         *(str(HERE / job.tests), "-q", "-p", "pytest_benchmark.plugin", "-s"),
         *("-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
@@ -79,7 +97,7 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
     ]
 
 
-def messages(job: Job, number: int, cases: Sequence[Case], stop: Stop) -> Generator[Row | Death]:
+def messages(job: Job, number: int, cases: Sequence[Timed], stop: Stop) -> Generator[Row | Death]:
     """What a worker over these cases sends, line by line, and at last how it ended.
 
     A `row` always follows the `started` of its case. Raises `Interrupted` where the run is to stop.

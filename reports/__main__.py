@@ -1,4 +1,4 @@
-"""`python -m reports html | summary | export`."""
+"""`python -m reports html | summary | export | compare`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 def parser() -> argparse.ArgumentParser:
     """The command line; building it does not import pandas."""
     top = argparse.ArgumentParser(
-        prog="python -m reports", description="Read result files: page, summary, export."
+        prog="python -m reports",
+        description="Read result files: page, summary, export, comparison.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     html = commands.add_parser("html", help="write the page and print its path")
@@ -29,21 +30,31 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
     )
+    compare = commands.add_parser("compare", help="compare two result files; times never fail")
+    compare.add_argument("base", help="a result file, the earlier one")
+    compare.add_argument("head", help="a result file, the later one")
+    compare.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write the verdicts: .json, .xml (JUnit) or .md; may be given again",
+    )
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit codes 0 and 2 (a file cannot be read or written)."""
+    """Run one command; exit codes 0, 2 (a file cannot be read or written), and compare's own 1."""
     given = parser().parse_args(arguments)
     # Only now: pandas takes a second to import, and --help needs none of it.
     from . import commands
 
     try:
-        commands.COMMANDS[given.command](given)
+        return commands.COMMANDS[given.command](given) or 0
     except commands.USAGE_ERRORS as error:
         print(f"reports: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

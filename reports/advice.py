@@ -18,8 +18,17 @@ from .summary import by_pass, interval
 # Four times as many outputs as inputs is tall, four times as many inputs wide.
 SKEW = 4
 COLUMNS = [
-    *("operator", "shape", "device", "purpose", "execution", "use", "margin", "margin_low"),
-    *("margin_high", "next_best", "ties", "judged", "cases", "seconds_low", "seconds_high"),
+    *("operator", "shape", "device", "threads", "purpose", "execution", "use", "margin"),
+    *(
+        "margin_low",
+        "margin_high",
+        "next_best",
+        "ties",
+        "judged",
+        "cases",
+        "seconds_low",
+        "seconds_high",
+    ),
     *("peak_bytes", "nearest", "line", "speedup"),
 ]
 
@@ -44,7 +53,7 @@ def advice(rows: pd.DataFrame, table: pd.DataFrame, factors: pd.DataFrame) -> pd
     """One line a regime: the strategy to use there, by how much, and how sure."""
     ok = regimes(table[table["status"] == "ok"])
     ok = ok.merge(factors[["id", "speedup"]], on="id", how="left")
-    keys = ["operator", "shape", "device", "purpose", "execution"]
+    keys = ["operator", "shape", "device", "threads", "purpose", "execution"]
     found = [
         _answer(rows, group, dict(zip(keys, key, strict=True))) for key, group in ok.groupby(keys)
     ]

@@ -11,6 +11,7 @@ from . import words
 from .advice import advice
 from .export import tidy
 from .load import Run
+from .machine import machine
 from .schema import FAULTS
 from .summary import estimates, exponents, factors, own_share, statuses
 
@@ -92,7 +93,7 @@ def _noise(found: Answer) -> str:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """Machine, versions and commit, by name; a page without them is not written."""
+    """Machine, its rates, versions and commit, by name; a page without them is not written."""
     header: dict[str, Any] = run.header
     there = header["environment"]
     commit = header.get("commit")
@@ -109,11 +110,33 @@ def environment(run: Run) -> dict[str, str]:
         "command": " ".join(header.get("command", [])),
         "processor": f"{there.get('cpu')}, {there.get('cores')} cores",
         "memory": words.bytes_(memory) if memory else words.NOTHING,
-        "GPU": str(there.get("gpu") or "none"),
-        "threads": f"{there.get('threads')}, pinned to core {there.get('pinned') or 'none'}",
+        "GPU": _gpu(there),
+        "threads": f"{_threads(run)}, pinned to core {there.get('pinned') or 'none'}",
         "torch": f"{there.get('torch')} ({there.get('blas')}, {there.get('capability', '–')})",
         "CUDA": str(there.get("cuda") or "none"),
-        "TF32": "on" if there.get("tf32") else "off",
+        "TF32": _tf32(there),
         "python": str(there.get("python")),
         "system": str(there.get("os")),
+        **machine(run.controls),
     }
+
+
+def _threads(run: Run) -> str:
+    """How many threads its cases had: the header has the most of them."""
+    counts = sorted(set(run.rows["threads"])) or [run.header["environment"].get("threads")]
+    return words.listed(list(map(str, counts)))
+
+
+def _gpu(there: dict[str, Any]) -> str:
+    """Its name, and how fast it may run where that was known."""
+    most = there.get("gpu_limits") or {}
+    said = [f"{most['sm_hz'] / 1e6:.0f} MHz"] if "sm_hz" in most else []
+    said += [f"{most['power_w']} W"] if "power_w" in most else []
+    name = str(there.get("gpu") or "none")
+    return f"{name}, at most {words.listed(said)}" if said else name
+
+
+def _tf32(there: dict[str, Any]) -> str:
+    """Of products, and of convolutions, which torch lets use it by default."""
+    products, convolutions = ("on" if there.get(name) else "off" for name in ("tf32", "tf32_cudnn"))
+    return products if "tf32_cudnn" not in there else f"{products}, in cuDNN {convolutions}"

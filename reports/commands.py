@@ -10,12 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from .answer import answer
+from .compare import compare
+from .comparison import Judgement, exit_code
 from .coverage import coverage
 from .export import as_json, csv
 from .load import ResultFileError, load
 from .markdown import MarkersError, between_markers, regimes
 from .page import page
 from .terminal import WIDTH, summary
+from .verdict_files import FORMS, text
 
 
 def html_command(given: argparse.Namespace) -> None:
@@ -54,6 +57,28 @@ def export_command(given: argparse.Namespace) -> None:
         _write(given.into, between_markers(text, regimes(found), given.into))
 
 
+def compare_command(given: argparse.Namespace) -> int:
+    """Print and write the comparison of two result files; 1 only for what fails now or is gone."""
+    # Before anything is read, so that a wrong name costs nothing.
+    forms = {path: _form(path) for path in given.output}
+    found = compare(load(given.base), load(given.head))
+    code = exit_code(found)
+    if code == 2:
+        print(f"reports: {found.notes[-1]}", file=sys.stderr)
+    else:
+        print(text(found))
+    for path, form in forms.items():
+        _write(path, form(found, f"{given.base} → {given.head}"))
+    return code
+
+
+def _form(path: str) -> Callable[[Judgement, str], str]:
+    ending = Path(path).suffix
+    if ending not in FORMS:
+        raise ResultFileError(f"{path}: its ending says the form, one of {', '.join(FORMS)}")
+    return FORMS[ending]
+
+
 def _write(path: str | Path, text: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
     print(path)
@@ -61,8 +86,10 @@ def _write(path: str | Path, text: str) -> None:
 
 USAGE_ERRORS = (ResultFileError, MarkersError, OSError)
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+# A command without an exit code of its own is 0.
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "html": html_command,
     "summary": summary_command,
     "export": export_command,
+    "compare": compare_command,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from .schema import AXES, KINDS, MEASURES, SCHEMA, STATUSES, case_id, contest_id, way
+from .schema import AXES, CONTROL, KINDS, MEASURES, SCHEMA, STATUSES, case_id, contest_id, way
 
 # The lines with which a runner begins.
 BEGINS = ("run", "resume")
@@ -22,13 +22,17 @@ class ResultFileError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its header, one table row for each measured case and pass, what is odd, its end."""
+    """One run: its header, one table row for each measured case and pass, what is odd, its end.
+
+    controls: rows of the same form that measure the machine.
+    """
 
     path: Path
     header: dict[str, Any]
     rows: pd.DataFrame
     warnings: tuple[str, ...]
     end: dict[str, Any] = field(default_factory=dict)
+    controls: pd.DataFrame = field(default_factory=lambda: _table([]))
 
     @property
     def name(self) -> str:
@@ -46,7 +50,8 @@ def load(path: str | Path) -> Run:
     text = _text(path)
     lines, warnings = _lines(path, text)
     header = _header(path, lines)
-    rows = [_row(line) for line in lines if line.get("kind") == "row"]
+    rows = _table([_row(line) for line in lines if line.get("kind") == "row"])
+    controls = rows["operator"] == CONTROL
     # What the runner found odd: no core of its own, a machine that is not quite the same.
     warnings += [text for line in lines if line["kind"] in BEGINS for text in _warned(line)]
     ends = [line for line in lines if line.get("kind") == "end"]
@@ -55,7 +60,9 @@ def load(path: str | Path) -> Run:
         warnings.append("the run did not end: it was interrupted or is still going on")
     # Its rows are of several sessions, and a killed one left no time: nothing is said of a total.
     once = not any(line["kind"] == "resume" for line in lines)
-    return Run(path, header, _table(rows), tuple(warnings), ends[-1] if ends and once else {})
+    end = ends[-1] if ends and once else {}
+    cases = rows[~controls].reset_index(drop=True)
+    return Run(path, header, cases, tuple(warnings), end, rows[controls].reset_index(drop=True))
 
 
 def _warned(line: dict[str, Any]) -> list[str]:

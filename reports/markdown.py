@@ -14,13 +14,16 @@ def regimes(found: Answer) -> str:
     """The table and a line that says where the numbers come from."""
     facts = environment(found.run)
     lines = [_row(_HEAD), _row(["---"] * len(_HEAD))]
-    for _, row in found.advice.sort_values(["purpose", "operator", "shape"]).iterrows():
+    several = found.advice["threads"].nunique() > 1
+    order = ["purpose", "operator", "shape", "threads"]
+    for _, row in found.advice.sort_values(order).iterrows():
+        place = [words.on_threads(row["device"], row["threads"])] if several else []
         span = words.factor_interval(row["margin_low"], row["margin_high"])
         margin = words.factor(row["margin"])
         lines.append(
             _row(
                 [
-                    f"{row['operator']}, {row['shape']}",
+                    ", ".join([row["operator"], row["shape"], *place]),
                     str(row["purpose"]),
                     f"`{row['use']}`",
                     words.span(row["seconds_low"], row["seconds_high"]),
@@ -40,11 +43,12 @@ class MarkersError(ValueError):
     """A text without the two lines between which the table goes."""
 
 
-def between_markers(text: str, table: str, name: str) -> str:
-    """The text with the table between the lines `<!-- results … -->` and `<!-- /results -->`."""
-    found = re.search(r"(<!-- results.*?-->\n).*?(<!-- /results -->)", text, re.DOTALL)
+def between_markers(text: str, table: str, name: str, marker: str = "results") -> str:
+    """The text with the table between the lines `<!-- results … -->` and `<!-- /results -->`, or
+    another marker's."""
+    found = re.search(rf"(<!-- {marker}.*?-->\n).*?(<!-- /{marker} -->)", text, re.DOTALL)
     if not found:
-        raise MarkersError(f"{name} has no lines <!-- results … --> and <!-- /results -->")
+        raise MarkersError(f"{name} has no lines <!-- {marker} … --> and <!-- /{marker} -->")
     return f"{text[: found.end(1)]}{table}{text[found.start(2) :]}"
 
 

@@ -8,6 +8,9 @@ from typing import Any
 # 1: first version.
 SCHEMA = 1
 
+# The operator of rows that measure the machine, with no code of ours.
+CONTROL = "control"
+
 KINDS = ("run", "started", "row", "resume", "end")
 STATUSES = ("ok", "wrong", "unsupported", "error", "oom", "timeout", "crashed", "skipped")
 FAULTS = ("wrong", "error", "crashed")
@@ -57,8 +60,12 @@ MEASURES: dict[str, object] = {
     "wall_s": [],
     "cpu_s": [],
     "device_s": [],
+    # With the second-level cache flushed before each call.
+    "device_cold_s": [],
     "train_s": [],
     "steal_s": None,
+    # Of a GPU, before and after the rounds: `sm_hz`, `memory_hz`.
+    "clocks": {},
     # By what for: prepare, reference, calls, counters; the rest of a run is the suite's own time.
     "spent_s": {},
     "loops": None,

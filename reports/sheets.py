@@ -44,7 +44,7 @@ def advice(found: Answer) -> Sheet:
     rows = []
     order = {name: k for k, name in enumerate(OPERATORS)}
     table = found.advice.sort_values(
-        ["purpose", "operator", "shape", "execution"],
+        ["purpose", "operator", "shape", "execution", "threads"],
         key=lambda column: column.map(order) if column.name == "operator" else column,
     )
     for _, row in table.iterrows():
@@ -60,7 +60,7 @@ def advice(found: Answer) -> Sheet:
                 Cell(words.factor(row["speedup"]), row["speedup"], "number"),
                 Cell(words.bytes_(row["peak_bytes"]), row["peak_bytes"], "number"),
                 Cell(f"{row['purpose']}, {row['execution']}"),
-                Cell(str(row["device"])),
+                Cell(words.on_threads(row["device"], row["threads"])),
                 Cell(f"{row['cases']}, nearest {row['nearest']}"),
             )
         )

@@ -8,12 +8,15 @@ on the logarithms. Two cases are compared pass by pass, since what disturbs a pa
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from . import words
+from .estimator import of_pass
 
 CONFIDENCE = 0.95
 AXIS_COLUMNS = [
@@ -39,12 +42,6 @@ _SEVERITY = ("wrong", "crashed", "error", "oom", "timeout", "skipped", "unsuppor
 LEAST_SIZES = 4
 # A size counts for an exponent where it takes so many times what its bare operations cost.
 ABOVE_FLOOR = 2.0
-
-
-def of_pass(rounds: Sequence[float]) -> float:
-    """One number for a case in a pass, seconds: the median of its rounds."""
-    values = [value for value in rounds if np.isfinite(value) and value > 0]
-    return float(np.median(values)) if values else float("nan")
 
 
 def interval(logs: Sequence[float]) -> tuple[float, float, float]:
@@ -83,8 +80,13 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
+def worst_status(statuses: Iterable[str]) -> str:
+    """What a case is that had these statuses in its passes."""
+    return min(statuses, key=_SEVERITY.index)
+
+
 def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]:
-    worst = min(group["status"], key=_SEVERITY.index)
+    worst = worst_status(group["status"])
     row: dict[str, Any] = {name: group[name].iloc[0] for name in AXIS_COLUMNS}
     row["status"] = worst
     row["reason"] = group.loc[group["status"] == worst, "reason"].iloc[0]
@@ -191,9 +193,10 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     Only from at least four sizes that take more than twice what their operations cost to launch;
     else `exponent` is missing and `sizes` says how many there were.
     """
-    floor = launch_seconds(table)
+    floors = {threads: launch_seconds(own) for threads, own in table.groupby("threads")}
     found: list[dict[str, Any]] = []
     for (operator, name, workload, size), group in sized(table):
+        floor = floors[group["threads"].iloc[0]]
         above = group[group["wall_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
         row: dict[str, Any] = {"operator": operator, "way": name}
         row |= {"workload": workload, "size": size}
@@ -210,7 +213,8 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
 def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataFrame]]:
     """Groups of ok cases that differ in one size alone (B or a parameter), at least two sizes.
 
-    Keys `(operator, way, workload, size)`; the groups have the column `value`.
+    Keys `(operator, way, workload, size)`, the workload with its threads where they are not one;
+    the groups have the column `value`.
     """
     found: list[tuple[tuple[str, str, str, str], pd.DataFrame]] = []
     ok = table[table["status"] == "ok"]
@@ -226,7 +230,8 @@ def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataF
             for _, line in flat.groupby(others, sort=False):
                 values = line["sizes"].map(lambda s, size=size: s.get(size))
                 if values.nunique() > 1:
-                    name = (str(key[0]), str(key[1]), str(key[2]), size)
+                    workload = words.on_threads(str(key[2]), line["threads"].iloc[0])
+                    name = (str(key[0]), str(key[1]), workload, size)
                     found.append((name, line.assign(value=values).sort_values("value")))
     return found
 

@@ -38,9 +38,11 @@ def _regimes(found: Answer) -> Table:
     for name in ("regime", "use", "next best", "over plain", "ties with"):
         number = name in ("next best", "over plain")
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    several = found.advice["device"].nunique() > 1
-    for _, row in found.advice.sort_values(["purpose", "operator", "shape"]).iterrows():
-        regime = [row["operator"], row["shape"], *([row["device"]] if several else [])]
+    several = len(found.advice[["device", "threads"]].drop_duplicates()) > 1
+    order = ["purpose", "operator", "shape", "threads"]
+    for _, row in found.advice.sort_values(order).iterrows():
+        place = words.on_threads(row["device"], row["threads"])
+        regime = [row["operator"], row["shape"], *([place] if several else [])]
         regime += [] if row["purpose"] == "evaluate" else [row["purpose"]]
         others = len(row["ties"])
         tie = f"{others} other{'s' * (others > 1)}" if others else words.NOTHING

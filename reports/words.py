@@ -42,6 +42,11 @@ def span(low: float, high: float) -> str:
     return f"{seconds(low)} to {seconds(high)}" if high > low else seconds(low)
 
 
+def on_threads(name: str, threads: int) -> str:
+    """`cpu`, or `cpu, 2 threads`: what is not compared with each other is not called the same."""
+    return name if threads == 1 else f"{name}, {threads} threads"
+
+
 def percent(value: float) -> str:
     """`12 %`."""
     return f"{max(1, round(100 * value)):d} %"

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from functorch import make_fx
 from torch import Tensor
 from torch.func import functionalize
 from torch.fx import Graph, GraphModule, Node
@@ -28,6 +27,7 @@ from .graphs import (
     name,
     note_kinds,
     pure,
+    record,
     replace,
 )
 from .simplify_loops import batch_loops
@@ -85,7 +85,7 @@ def functional(graph: GraphModule, inputs: tuple[Tensor, ...]) -> GraphModule:
     if not any(mutates(node) for node in graph.graph.nodes):
         return graph
     with torch.no_grad():
-        return make_fx(functionalize(lambda *given: graph(*given)))(*inputs)
+        return record(functionalize(lambda *given: graph(*given)), inputs)
 
 
 def merge_common(graph: GraphModule) -> None:

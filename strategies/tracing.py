@@ -16,12 +16,11 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from functorch import make_fx
 from torch import Tensor
 from torch.fx import GraphModule
 
 from .functions import agree, first_line, moved
-from .graphs import constants
+from .graphs import constants, record
 from .operators import Orders
 from .registry import Evaluate, Inputs, Options, Unsupported
 from .replaying import replayable
@@ -65,7 +64,7 @@ def trace(evaluate: Evaluate, inputs: Inputs) -> GraphModule:
         return tuple(found) if isinstance(found, Orders) else found
 
     try:
-        return make_fx(plain)(*inputs)
+        return record(plain, inputs)
     except Exception as error:  # the tracer raises whatever an operation under it raises
         raise Unsupported(f"cannot be traced: {first_line(error)}") from error
 

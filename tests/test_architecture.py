@@ -22,10 +22,15 @@ FUNCTION = 40
 # What a package may import of its siblings; `reports` reads files and knows nobody.
 ALLOWED = {
     "strategies": {"strategies"},
-    "bench": {"bench", "strategies", "reports.schema", "reports.verdicts"},
+    "bench": {
+        *("bench", "strategies", "reports.schema", "reports.verdicts", "reports.pairs"),
+        *("reports.waivers", "reports.verdict_files"),
+    },
     "reports": {"reports"},
 }
 PURE = ("reports/schema.py",)
+# Who judges computes, and reads nothing but what it is given; waivers are a file.
+JUDGES = ("signflip", "stages", "comparison", "verdicts", "waivers", "verdict_files", "power")
 
 on_modules = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 
@@ -57,6 +62,14 @@ def test_reports_never_imports_torch(path: Path) -> None:
 def test_pure_modules_import_the_standard_library_only(name: str) -> None:
     foreign = {n.partition(".")[0] for n in imported(ROOT / name)} - set(sys.stdlib_module_names)
     assert not foreign
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_judges_import_numbers_and_one_another(name: str) -> None:
+    libraries = {"numpy", "scipy", "pandas", *sys.stdlib_module_names}
+    own = {f"reports.{other}" for other in (*JUDGES, "words")} | {"reports"}
+    found = set(imported(ROOT / f"reports/{name}.py"))
+    assert {n for n in found if n.partition(".")[0] not in libraries} <= own
 
 
 @on_modules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,20 @@ def test_every_named_strategy_exists(grid: str) -> None:
 def test_few_cases_compile_by_default() -> None:
     compiled = [case for case in cases(blocks("default")) if case.execution == "compile"]
     assert 4 <= len(compiled) <= 8
+
+
+def test_a_block_has_thread_counts_of_its_own_unless_others_are_asked() -> None:
+    block = Block("mlp-square", [Operator.JACOBIAN], strategies=["loop-grad"], threads=(1, 2))
+    assert [case.threads for case in cases([block])] == [1, 2]
+    assert [case.threads for case in cases([block], threads=(3,))] == [3]
+    assert [case.id.rpartition("/")[2] for case in cases([block])] == ["cpu", "threads=2"]
+
+
+def test_the_full_grid_asks_what_a_second_thread_brings() -> None:
+    found = cases(blocks("full"))
+    of = {n: {replace(c, threads=1).id for c in found if c.threads == n} for n in (1, 2)}
+    assert len(of[2]) >= 4
+    assert of[2] <= of[1]
 
 
 def test_every_part_of_a_selection_must_be_there() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from bench.controls import SIZES
+
 ROOT = Path(__file__).parent.parent
 
 STRATEGIES = '''
@@ -113,6 +115,13 @@ class Ran:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        return [row for row in self._rows() if row["operator"] != "control"]
+
+    @property
+    def controls(self) -> list[dict[str, Any]]:
+        return [row for row in self._rows() if row["operator"] == "control"]
+
+    def _rows(self) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == "row"]
 
     def row(self, strategy: str) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def ran(own: Path) -> Ran:
     done = command(
         *("bench", "run", "--workload", f"{own}/net.py:my_saliency", "--passes", "1"),
         *("--strategies", f"{own}/ways.py", "--only", "jacobian/mine-"),
-        *("--limit", "8", "--results", f"{own}/results"),
+        *("--limit", "12", "--results", f"{own}/results"),
         PYTHONPATH=f"{own}/site",
         NO_COLOR="1",
     )
@@ -140,7 +149,7 @@ EXPECTED = {
     "mine-zeros": ("wrong", "relative error 1.0e+00 against the reference, above 1e-04"),
     "mine-raises": ("error", "ArithmeticError: mine is broken"),
     "mine-dies": ("crashed", "the process was lost: exited with code 7"),
-    "mine-hangs": ("timeout", "longer than 8 s"),
+    "mine-hangs": ("timeout", "longer than 12 s"),
 }
 
 
@@ -155,8 +164,17 @@ def test_every_case_leaves_a_row(ran: Ran, name: str) -> None:
 def test_a_file_begins_with_its_run_and_ends(ran: Ran) -> None:
     kinds = Counter(line["kind"] for line in ran.lines)
     assert (ran.lines[0]["kind"], ran.lines[-1]["kind"]) == ("run", "end")
-    assert kinds == {"run": 1, "end": 1, "started": len(EXPECTED), "row": len(EXPECTED)}
-    assert ran.lines[-1]["rows"] == len(EXPECTED)
+    timed = len(EXPECTED) + len(SIZES)
+    assert kinds == {"run": 1, "end": 1, "started": timed, "row": timed}
+    assert ran.lines[-1]["rows"] == timed
+
+
+def test_every_pass_measures_the_machine_too(ran: Ran) -> None:
+    found = {(row["strategy"], row["n"]): row for row in ran.controls}
+    assert found.keys() == set(SIZES)
+    assert all(row["status"] == "ok" and min(row["wall_s"]) > 0 for row in ran.controls)
+    # In the order of the pass, not all of them behind the cases.
+    assert {row["order"] for row in ran.controls} != set(range(len(EXPECTED), len(EXPECTED) + 4))
 
 
 def test_faults_are_the_exit_code_and_are_named_at_once(ran: Ran) -> None:

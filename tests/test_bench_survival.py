@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import scratch as scratch_module
 from bench.case import Case
-from bench.cores import claimed_core
+from bench.cores import claimed_cores
+from bench.coverage import cells
 from bench.environment import changed_since, surroundings
 from bench.grid import blocks, cases
 from bench.interrupt import Interrupted, stop_signals
@@ -37,6 +39,8 @@ from bench.runner import Job, Request, RunnerError, run
 from bench.scratch import scratch, user_folder
 from bench.sizes import at_least
 from bench.watch import Death
+from bench.worker import share
+from reports.schema import case_id
 from strategies import Operator
 
 ROOT = Path(__file__).parent.parent
@@ -52,9 +56,9 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
-    with claimed_core() as first:
+    with claimed_cores() as first:
         assert first.cores == (max(os.sched_getaffinity(0)),)
-        claims, warned = [claimed_core() for _ in os.sched_getaffinity(0)], ""
+        claims, warned = [claimed_cores() for _ in os.sched_getaffinity(0)], ""
         held = [claim.__enter__() for claim in claims]
         warned = held[-1].warning
         taken = {first.cores, *(claim.cores for claim in held[:-1])}
@@ -65,17 +69,35 @@ def test_two_runs_claim_two_cores_and_a_third_says_that_it_has_none() -> None:
     assert warned == "not pinned: other runs hold every core, and disturb this one"
 
 
+def test_a_run_claims_as_many_cores_as_threads_or_says_so() -> None:
+    there = len(os.sched_getaffinity(0))
+    with claimed_cores(there) as claim:
+        assert (len(set(claim.cores)), claim.warning) == (there, "")
+    with claimed_cores(there + 1) as claim:
+        assert len(claim.cores) == there
+        said = f"{there} of {there + 1} cores are free: cases with more threads are not pinned"
+        assert claim.warning == said
+
+
+def test_a_worker_takes_one_thread_count_and_as_many_cores() -> None:
+    one, two, other = CASES[0], replace(CASES[0], threads=2), replace(CASES[1], threads=2)
+    job = Job((), (), threads=2, pinned=(7, 5), limit_s=9.0)
+    assert share(job, [two, one, other]) == (job, [two, other])
+    assert share(job, [one, two]) == (replace(job, threads=1, pinned=(7,)), [one])
+    assert share(replace(job, pinned=(7,)), [two])[0].pinned == ()
+
+
 def test_a_claim_ends_with_its_process() -> None:
-    text = "from bench.cores import claimed_core as c; import os; c().__enter__(); os._exit(9)"
+    text = "from bench.cores import claimed_cores as c; import os; c().__enter__(); os._exit(9)"
     folder = {**os.environ, "TMPDIR": str(user_folder().parent)}
     subprocess.run([sys.executable, "-c", text], cwd=ROOT, env=folder, check=False)
-    with claimed_core() as claim:
+    with claimed_cores() as claim:
         assert claim.cores == (max(os.sched_getaffinity(0)),)
 
 
 def test_where_no_lock_can_be_made_a_run_is_not_pinned(tmp_path: Path) -> None:
     (tmp_path / f"input-derivatives-{os.getuid()}").write_text("in the way")
-    with claimed_core() as claim:
+    with claimed_cores() as claim:
         assert claim.cores == ()
         assert claim.warning.startswith("not pinned: cannot claim a core: ")
 
@@ -284,6 +306,7 @@ HEADER = {
     "environment": {
         **dict.fromkeys(["cpu", "cores", "gpu", "cuda", "python", "torch", "blas"], "a"),
         **dict.fromkeys(["capability", "threads", "os", "memory_bytes", "driver", "tf32"], "a"),
+        **dict.fromkeys(["tf32_cudnn", "float32_matmul_precision", "gpu_limits"], "a"),
         "pinned": [1],
     },
 }
@@ -367,8 +390,13 @@ def test_a_half_written_line_is_cut(tmp_path: Path) -> None:
         ([begun(CASES[0]), END, RESUME, begun(CASES[0])], 1),
         ([begun(CASES[0]), begun(CASES[0])], 2),
         ([begun(CASES[0], 1)], 0),
+        ([begun(CASES[0]), begun(CASES[1]), END], 0),
+        ([begun(CASES[0]), RESUME, begun(CASES[1]), END], 1),
     ],
-    ids=["row", "killed", "twice", "told-to-end", "worker-killed", "another-pass"],
+    ids=[
+        *("row", "killed", "twice", "told-to-end", "worker-killed", "another-pass"),
+        *("two-told-to-end", "killed-before-another-was-told"),
+    ],
 )
 def test_beginnings_without_a_row_are_counted(
     tmp_path: Path, found: list[dict[str, Any]], starts: int
@@ -480,13 +508,48 @@ def test_a_full_disk_under_a_worker_ends_the_run(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_at_its_start_is_an_error(tmp_path: Path) -> None:
     way = tmp_path / "way.py"
     way.write_text("import time; print('waiting for a licence', flush=True); time.sleep(1000)")
-    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0, start_s=4.0)
+    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0, start_s=15.0)
     begin = time.monotonic()
     with pytest.raises(RunnerError, match="did not come to a case: waiting for a licence"):
         run(Request(CASES[:1], "smoke", 1, "cpu", tmp_path / "results", job))
     assert time.monotonic() - begin < 60
     (path,) = (tmp_path / "results").iterdir()
     assert [line["kind"] for line in lines(path)] == ["run", "end"]
+
+
+# Several workers at once
+
+
+# Long after every worker has begun.
+STOPS_THE_FIRST = """
+import os, pathlib, time
+taken = pathlib.Path(__file__).with_name("taken")
+try:
+    taken.touch(exist_ok=False)
+    time.sleep(1000)
+except FileExistsError:
+    print("no licence left", flush=True)
+    os._exit(3)
+"""
+
+
+def test_two_workers_share_the_cases_of_a_run(tmp_path: Path) -> None:
+    job = Job((), (), threads=1, pinned=(), limit_s=60.0, tests="coverage_cells.py")
+    asked = cells(["probe-mlp", "jacobian/"], ["eager"])
+    outcome = run(Request(asked, "coverage", 1, "cpu", tmp_path, job, workers=2))
+    found = [line for line in lines(outcome.path) if line["kind"] == "row"]
+    assert sorted(map(case_id, found)) == sorted(case.id for case in asked)
+    assert outcome.statuses["ok"] == len(asked)
+
+
+def test_a_worker_that_cannot_start_ends_the_others(tmp_path: Path) -> None:
+    way = tmp_path / "way.py"
+    way.write_text(STOPS_THE_FIRST)
+    job = Job((str(way),), (), threads=1, pinned=(), limit_s=60.0)
+    begin = time.monotonic()
+    with pytest.raises(RunnerError, match="exited with code 3: no licence left"):
+        run(Request(CASES, "smoke", 1, "cpu", tmp_path / "results", job, workers=2))
+    assert time.monotonic() - begin < 60
 
 
 # Words

@@ -15,7 +15,9 @@ import psutil
 import pytest
 from torture import started, written
 
+from bench.controls import SIZES
 from reports.load import load
+from reports.schema import case_id
 
 Lines = list[dict[str, Any]]
 
@@ -45,16 +47,26 @@ BAD = {
 }
 
 
+# What every pass measures beside the cases.
+CONTROLS = [f"{name}-{size}" for name, size in SIZES]
+
+
+def name_of(row: dict[str, Any]) -> str:
+    control = row["operator"] == "control"
+    return f"{row['strategy']}-{row['n']}" if control else row["strategy"].removeprefix("my-")
+
+
 # One test, so that where tests run beside each other the run is made once.
 def test_each_case_has_its_status_and_ordinary_ones_are_unharmed(tmp_path: Path) -> None:
     process = started(tmp_path, *written(tmp_path), "--passes", "1", "--only", "jacobian/my-")
     out, said = process.communicate(timeout=900)
     lines = read(Path(out.strip()))
-    rows = {r["strategy"].removeprefix("my-"): r for r in lines if r["kind"] == "row"}
-    expected = {**dict.fromkeys(ORDINARY, "ok"), **{name: s for name, (s, _) in BAD.items()}}
+    rows = {name_of(r): r for r in lines if r["kind"] == "row"}
+    fine = [*ORDINARY, *CONTROLS]
+    expected = {**dict.fromkeys(fine, "ok"), **{name: s for name, (s, _) in BAD.items()}}
     assert {name: row["status"] for name, row in rows.items()} == expected, rows
     assert {n: rows[n]["reason"] for n, (_, s) in BAD.items() if s not in rows[n]["reason"]} == {}
-    assert {name for name, row in rows.items() if row.get("wall_s")} == set(ORDINARY)
+    assert {name for name, row in rows.items() if row.get("wall_s")} == set(fine)
     kinds = Counter(line["kind"] for line in lines)
     assert kinds == {"run": 1, "started": len(expected), "row": len(expected), "end": 1}
     assert lines[0]["memory_limit_bytes"] == 2 << 30
@@ -143,7 +155,7 @@ class Killed:
         self._runner = started(self._folder, *self._asked, *known)
 
 
-EXPECTED = {(f"my-{name}", number) for name in ORDINARY for number in (0, 1)}
+EXPECTED = {(name, number) for name in (*ORDINARY, *CONTROLS) for number in (0, 1)}
 
 
 def endings(seed: int) -> list[str]:
@@ -162,9 +174,9 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path: Path, see
         killed.after(how)
     lines = killed.done()
     rows = [line for line in lines if line["kind"] == "row"]
-    assert Counter((r["strategy"], r["pass"]) for r in rows) == dict.fromkeys(EXPECTED, 1)
+    assert Counter((name_of(r), r["pass"]) for r in rows) == dict.fromkeys(EXPECTED, 1)
     begun = Counter((line["id"], line["pass"]) for line in lines if line["kind"] == "started")
-    ids = load(killed.path).rows["id"]
+    ids = [case_id(row) for row in rows]
     # One that was killed twice is called crashed, by the rule; no other is.
     twice = [r["status"] for r, i in zip(rows, ids, strict=True) if begun[i, r["pass"]] > 1]
     assert {r["status"] for r in rows} <= {"ok", *twice}

@@ -12,6 +12,7 @@ import pytest
 from made_runs import GOLDEN, rows, write
 
 from reports.load import ResultFileError, load
+from reports.machine import machine
 from reports.schema import AXES, case_id, contest_id, way
 
 Change = Callable[[list[str]], list[str]]
@@ -95,3 +96,13 @@ def test_what_the_runner_found_odd_and_how_it_ended_last_is_said(tmp_path: Path)
     lost = write(tmp_path / "r.jsonl", [])
     lost.write_text(lost.read_text() + json.dumps(again) + "\n" + json.dumps(stopped) + "\n")
     assert "did not end" in load(lost).warnings[-1]
+
+
+def test_controls_are_no_cases_and_say_how_fast_the_machine_is(tmp_path: Path) -> None:
+    product = rows(lambda *_: 2e-3, strategies=["matrix-product"], operator="control", noise=0)
+    for row in product:
+        row |= {"counters": {"flops": 10**8}, "n": 512}
+    cases = rows(lambda *_: 1e-3, strategies=["loop-grad"])
+    run = load(write(tmp_path / "run.jsonl", [*cases, *product]))
+    assert set(run.rows["operator"]) == {"jacobian"}
+    assert machine(run.controls) == {"matrix-product, float32, size 512": "50.0 GFLOP/s ± 1 %"}

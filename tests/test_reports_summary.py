@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_runs import GOLDEN, rows, write
+from rich.console import Console
 from scipy import stats
 
+from reports import sheets
 from reports.advice import shape_class
-from reports.answer import answer, verdict
+from reports.answer import answer, environment, verdict
+from reports.estimator import ESTIMATORS, of_pass
 from reports.load import load
-from reports.summary import interval, of_pass, own_share
+from reports.markdown import regimes
+from reports.points import scaling_points
+from reports.summary import interval, own_share
+from reports.terminal import summary
 
 
 def answered(tmp_path: Path, lines: list[dict], **changed: object):
@@ -29,8 +36,11 @@ def test_one_pass_has_no_interval() -> None:
     assert np.isnan(interval([0.0])[1:]).all()
 
 
-def test_a_pass_is_the_median_of_its_rounds() -> None:
-    assert of_pass([3.0, 1.0, 2.0, float("nan"), 100.0]) == 2.5
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("median", 2.5), ("lower quartile", 1.75), ("minimum", 1.0)]
+)
+def test_a_pass_is_one_number_of_the_rounds_that_have_a_time(name: str, seconds: float) -> None:
+    assert of_pass([3.0, 1.0, 2.0, float("nan"), 0.0, 100.0], ESTIMATORS[name]) == seconds
 
 
 def test_the_golden_file_by_hand() -> None:
@@ -154,3 +164,46 @@ def test_the_suites_own_time_is_what_no_case_spent(tmp_path: Path) -> None:
     assert own_share(table, 20.0) == pytest.approx(0.25)
     assert np.isnan(own_share(table, None))
     assert np.isnan(own_share(load(GOLDEN).rows, 20.0))
+
+
+def on_two_counts(tmp_path: Path, sizes: tuple[int, ...] = (16,)):
+    """`a` wins with one thread, `b` with two."""
+    seconds = {("a", 1): 1.0, ("b", 1): 2.0, ("a", 2): 1.5, ("b", 2): 0.5}
+    lines = [
+        line
+        for t in (1, 2)
+        for line in rows(
+            lambda s, n, t=t: seconds[s, t] * n**t * 1e-3,
+            strategies=["a", "b"],
+            sizes=sizes,
+            threads=t,
+        )
+    ]
+    return answered(tmp_path, lines)
+
+
+def test_thread_counts_are_never_compared_with_each_other(tmp_path: Path) -> None:
+    found = on_two_counts(tmp_path)
+    assert dict(zip(found.advice["threads"], found.advice["use"], strict=True)) == {1: "a", 2: "b"}
+    best = found.cases[found.cases["factor"] == 1]
+    assert set(zip(best["strategy"], best["threads"], strict=True)) == {("a", 1), ("b", 2)}
+    assert found.advice["margin"].tolist() == pytest.approx([2, 3], rel=0.05)
+
+
+def test_thread_counts_are_told_apart_where_they_are_shown(tmp_path: Path) -> None:
+    found = on_two_counts(tmp_path, (8, 16, 32, 64))
+    console = Console(width=100, record=True, file=StringIO())
+    summary(found, console)
+    assert "jacobian, square, cpu, 2 threads" in console.export_text()
+    assert "| jacobian, square, cpu, 2 threads |" in regimes(found)
+    assert [row[8].text for row in sheets.advice(found).rows] == ["cpu", "cpu, 2 threads"]
+    assert set(found.exponents["workload"]) == {"net", "net, 2 threads"}
+    panels = scaling_points(found, "jacobian")["panel"]
+    assert set(panels) == {"net, n", "net, 2 threads, n"}
+    assert environment(found.run)["threads"].startswith("1 and 2, ")
+
+
+def test_each_thread_count_has_a_launch_floor_of_its_own(tmp_path: Path) -> None:
+    """By the floor of one thread the smallest size of two would count too."""
+    found = on_two_counts(tmp_path, (8, 16, 32, 64, 128)).exponents.set_index(["workload", "way"])
+    assert found.loc[("net, 2 threads", "b"), "above_floor"] == 4

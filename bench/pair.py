@@ -1,0 +1,126 @@
+"""Two commits compared: both measured now, here, in turn, a pass of one and a pass of the other.
+
+The screen measures every case in K pairs of passes; what it suspects is measured again, with the
+controls, in fresh passes. The judge is `reports.verdicts`; docs/regression-tracking.md is its
+reason. One result file for each arm and stage, in a folder of the comparison's own.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports.load import load
+from reports.pairs import paired
+from reports.verdicts import RULES, Judgement, judge, suspects
+
+from .arms import Arm
+from .case import Timed
+from .controls import controls
+from .runner import Outcome, Request, run_in_turn
+from .worker import Job
+
+ARMS = ("base", "head")
+
+
+class PairError(RuntimeError):
+    """Two arms that cannot be compared; the message is one line and says why."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a comparison is: its arms, where its files go, how its workers are started."""
+
+    arms: tuple[Arm, Arm]
+    folder: Path
+    job: Job
+    grid: str
+    device: str
+
+    @property
+    def known(self) -> set[str]:
+        """The ids of all cases of either arm."""
+        return {case.id for arm in self.arms for case in arm.cases}
+
+
+def comparable(pair: Pair) -> None:
+    """Raise `PairError` where nothing of the two arms could be compared."""
+    base, head = pair.arms
+    contracts = [arm.line["contract"] for arm in pair.arms]
+    if contracts[0] != contracts[1]:
+        raise PairError(
+            f"not comparable: base has contract {contracts[0]} of strategies, head {contracts[1]}"
+        )
+    if not {case.id for case in base.cases} & {case.id for case in head.cases}:
+        raise PairError("not comparable: base and head have no case in common")
+
+
+def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> tuple[Judgement, bool]:
+    """Measure and judge; whether it was told to end before its last pass.
+
+    A comparison that is there already is gone on with.
+    """
+    comparable(pair)
+    if _measured(pair, "screen", pairs, pair.known):
+        return _judged(pair, ["screen"]), True
+    suspected = suspects(paired(*_files(pair, ["screen"])))
+    print(f"pair: {len(suspected)} suspected by the screen", file=sys.stderr)
+    if not suspected:
+        return _judged(pair, ["screen"]), False
+    stopped = _measured(pair, "confirm", RULES.confirm_pairs, set(suspected))
+    return _judged(pair, ["screen", "confirm"]), stopped
+
+
+def _judged(pair: Pair, stages: Sequence[str]) -> Judgement:
+    return judge(paired(*_files(pair, stages)))
+
+
+def _files(pair: Pair, stages: Sequence[str]) -> tuple[list, list]:
+    base, head = ([load(_path(pair, stage, arm)) for stage in stages] for arm in ARMS)
+    return base, head
+
+
+def _path(pair: Pair, stage: str, arm: str) -> Path:
+    return pair.folder / f"{stage}-{arm}.jsonl"
+
+
+def _measured(pair: Pair, stage: str, passes: int, cases: set[str]) -> bool:
+    """Measure a stage of both arms; whether it was told to end."""
+    requests = [_request(pair, arm, stage, passes, cases) for arm in pair.arms]
+    # By the comparison's name, so that going on with it begins with the same arm.
+    first = random.Random(f"{pair.folder.name}/{stage}").randrange(2)
+    outcomes: list[Outcome] = run_in_turn(
+        requests, lambda number: [0, 1] if (number + first) % 2 else [1, 0]
+    )
+    return any(outcome.interrupted for outcome in outcomes)
+
+
+def _request(pair: Pair, arm: Arm, stage: str, passes: int, cases: set[str]) -> Request:
+    path = _path(pair, stage, arm.name)
+    job = Job(
+        strategies=arm.strategies,
+        workloads=arm.workloads,
+        threads=pair.job.threads,
+        pinned=pair.job.pinned,
+        limit_s=pair.job.limit_s,
+        memory_bytes=pair.job.memory_bytes,
+        source=arm.source,
+        python=arm.python,
+        inject=pair.job.inject if arm.name == ARMS[1] else (),
+    )
+    timed: list[Timed] = [case for case in arm.cases if case.id in cases]
+    timed += controls(pair.device, 1)
+    return Request(
+        timed,
+        pair.grid,
+        passes,
+        pair.device,
+        pair.folder,
+        job,
+        resume=path if path.exists() else None,
+        name=path.stem,
+        line=arm.line | {"pair": {"id": pair.folder.name, "arm": arm.name, "stage": stage}},
+    )
