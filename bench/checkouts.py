@@ -36,7 +36,7 @@ def repository(at: Path) -> Path:
 def checkout(of: Path, revision: str | None, folder: Path) -> Checkout:
     """Put the files of a revision into a new folder; None is the working tree, files that git does
     not know yet included, those that it ignores not."""
-    known = _git(of, "rev-parse", "--verify", "--quiet", f"{revision or 'HEAD'}^{{commit}}")
+    known = _commit(of, revision or "HEAD")
     tree = known if revision else _working_tree(of, folder.with_suffix(".index"))
     dirty = tree not in (known, _git(of, "rev-parse", f"{known}^{{tree}}"))
     # Not a worktree: nothing is left behind in the repository, however this process ends.
@@ -44,6 +44,13 @@ def checkout(of: Path, revision: str | None, folder: Path) -> Checkout:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     return Checkout(folder, known, dirty)
+
+
+def _commit(of: Path, revision: str) -> str:
+    try:
+        return _git(of, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except CheckoutError as error:
+        raise CheckoutError(f"{of} has no commit {revision!r}") from error
 
 
 def _working_tree(of: Path, index: Path) -> str:

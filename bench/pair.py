@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reports.load import load
 from reports.pairs import paired
+from reports.signflip import require_pairs
 from reports.verdicts import RULES, Judgement, judge, suspects
 
 from .arms import Arm
@@ -64,6 +65,7 @@ def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> tuple[Judgement, 
     A comparison that is there already is gone on with.
     """
     comparable(pair)
+    require_pairs(pairs, RULES.screen_level)
     if _measured(pair, "screen", pairs, pair.known):
         return _judged(pair, ["screen"]), True
     suspected = suspects(paired(*_files(pair, ["screen"])))
