@@ -16,20 +16,24 @@ ONLY    ?=
 JOBS    ?= 2
 WORKLOAD   ?=
 STRATEGIES ?=
+COUNTERS   ?=
 
 READY := $(if $(VENV),$(VENV)/.ready)
 
-select = --grid $(GRID) --device $(DEVICE) \
+own = --device $(DEVICE) \
 	$(foreach part,$(ONLY),--only '$(part)') \
 	$(foreach file,$(WORKLOAD),--workload '$(file)') \
 	$(foreach file,$(STRATEGIES),--strategies '$(file)')
+select = --grid $(GRID) $(own)
+# The counters have a small grid of their own.
+counted = $(own) $(foreach file,$(COUNTERS),--counters '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify coverage test method check format report readme clean
+.PHONY: help setup bench list verify coverage counters regress test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  variables: GRID=$(GRID) DEVICE=$(DEVICE) PASSES=$(PASSES) ONLY= WORKLOAD= STRATEGIES= JOBS=$(JOBS) VENV=$(VENV) PYTHON="
+	@echo; echo "  variables: GRID=$(GRID) DEVICE=$(DEVICE) PASSES=$(PASSES) ONLY= WORKLOAD= STRATEGIES= COUNTERS= JOBS=$(JOBS) VENV=$(VENV) PYTHON="
 
 setup: $(READY) ## make .venv and install what the suite needs
 
@@ -54,6 +58,12 @@ verify: $(READY) ## compare every case of GRID with its reference, without timin
 
 coverage: $(READY) ## ask every strategy for the derivatives of every probe; 1 if torch is newly wrong
 	@$(PYTHON) -m bench coverage --results $(RESULTS)
+
+counters: $(READY) ## write what is exact of every case into tests/counters/: review the diff
+	@OMP_NUM_THREADS=1 $(PYTHON) -m bench counters $(counted)
+
+regress: $(READY) ## compare every case with tests/counters/; 1 for any difference, more or less
+	@OMP_NUM_THREADS=1 $(PYTHON) -m bench counters --check $(counted)
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)

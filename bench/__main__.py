@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check | coverage | pair`."""
+"""`python -m bench run | list | check | coverage | counters | pair`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,24 @@ def parser() -> argparse.ArgumentParser:
             _running(command)
     text = "ask every strategy for the derivatives of every probe; find where torch is wrong"
     _coverage(commands.add_parser("coverage", help=text, description=text))
+    text = "write what is exact of every case into a file, or find what differs from that file"
+    _counters(commands.add_parser("counters", help=text, description=text))
     text = "compare two commits, measured in turn; 1 where something is slower, failing or removed"
     _pair(commands.add_parser("pair", help=text, description=text))
     return top
+
+
+def _counters(command: argparse.ArgumentParser) -> None:
+    selection(command)
+    command.set_defaults(grid="counters")
+    command.add_argument(
+        "--check", action="store_true", help="compare with the file; 1 for any difference"
+    )
+    command.add_argument(
+        "--counters",
+        metavar="FILE",
+        help="instead of tests/counters/torch-VERSION-DEVICE.json",
+    )
 
 
 def _pair(command: argparse.ArgumentParser) -> None:
@@ -74,7 +89,11 @@ def _coverage(command: argparse.ArgumentParser) -> None:
 
 def selection(command: argparse.ArgumentParser) -> None:
     """Which cases."""
-    command.add_argument("--grid", default="smoke", help="smoke (default), default or full")
+    command.add_argument(
+        "--grid",
+        default="smoke",
+        help="smoke, default, full or counters; without it %(default)s",
+    )
     command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     command.add_argument(
         "--only",

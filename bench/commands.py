@@ -22,11 +22,12 @@ from strategies import (
     load_strategies,
 )
 
-from . import coverage, pair_command
+from . import coverage, expected, pair_command
 from .case import Case, Timed, subject
 from .check import check
 from .controls import controls
 from .cores import claimed_cores, cores
+from .counted import counted_rows
 from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
 from .memory import default_limit
 from .progress import Progress
@@ -62,6 +63,7 @@ USAGE_ERRORS = (
     UnknownWorkload,
     WorkloadError,
     coverage.PartialCoverage,
+    expected.ExpectedError,
     *pair_command.USAGE_ERRORS,
 )
 
@@ -232,10 +234,29 @@ def _laid_to_operations(rows: list[Row], write: bool) -> None:
         print(f"WRONG through {op}: {len(names)} strategies", file=sys.stderr)
 
 
+def counters_command(given: argparse.Namespace) -> int:
+    """Count every case; write the file, or with --check print what differs from it."""
+    path = expected.file_of(given)
+    # Before what takes a minute.
+    known = expected.read(path) if given.check else {}
+    rows = counted_rows(selected(given))
+    if not given.check:
+        expected.write(path, expected.ok(rows))
+        print(path)
+        return int(any(row["status"] in expected.FAULTS for row in rows.values()))
+    found = expected.differences(expected.chosen(known, given.only), rows)
+    for line in found:
+        print(line)
+    said = f"{len(expected.ok(rows)):,} cases counted; differences from {path}: {len(found):,}"
+    print(said, file=sys.stderr)
+    return int(bool(found))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "list": list_command,
     "check": check_command,
     "coverage": coverage_command,
+    "counters": counters_command,
     "pair": pair_command.pair_command,
 }

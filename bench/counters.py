@@ -1,46 +1,55 @@
-"""What is exact and repeatable about one evaluation: operations, FLOPs, bytes that live at once."""
+"""What is exact and repeatable about one evaluation: operations, FLOPs, elements, bytes.
+
+The units and what is not seen are in docs/method.md, section Counters.
+"""
 
 from __future__ import annotations
 
+import functools
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from .measure import collector_off
+from .storages import Storages, has_memory, held_bytes, strided
 
 
 class Counting(TorchDispatchMode):
-    """Counts operations below every transform, their FLOPs, and the storages they leave alive.
+    """Counts what reaches the dispatcher below every transform.
 
-    FLOPs are of products alone (matrices, convolutions, attention), two for each multiply-add.
-    Bytes are of tensors (result and saved ones included), not of a kernel's scratch memory; what
-    lived before the evaluation is not counted.
+    `ops`: operations, views included. `flops`: of products alone (matrices, vectors, convolutions,
+    attention), two for each multiply-add. `elements`: numbers written by elementwise operations,
+    those whose entry at a place is made of the entries at the same place of their inputs, after
+    broadcasting, or of none: what torch tags `pointwise`, and copies, fills and activations that it
+    does not tag. Views write nothing; products, reductions, gathers, `cat` and `stack` are not
+    elementwise. `storages`: what was allocated.
     """
 
-    def __init__(self, before: tuple[Tensor, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.ops = self.flops = self.peak_bytes = self._live_bytes = 0
+        self.ops = self.flops = self.elements = 0
+        self.storages = Storages()
         self._products: set[int] = set()
-        self._old = {_key(t) for t in before}
-        self._live: dict[int, tuple[weakref.ref[Any], int]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        with _zeros_known():
+            result = func(*args, **(kwargs or {}))
+        made = strided(result)
         self.ops += 1
         self.flops += self._flops(func, args, kwargs or {}, result)
-        inputs = {_key(t) for t in _tensors((args, kwargs))}
-        for tensor in _tensors(result):
-            # A view or an in-place result lives in an input's storage: nothing new was allocated.
-            if _key(tensor) not in inputs:
-                self._remember(tensor)
-        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        self.elements += _written(made) if _elementwise(func) else 0
+        # `torch.tensor` allocates out of sight, and is first seen here.
+        fresh = func._schema.name == "aten::lift_fresh"
+        self.storages.record([] if fresh else strided((args, kwargs)), made)
         return result
 
     def _flops(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> int:
@@ -51,21 +60,11 @@ class Counting(TorchDispatchMode):
         if name == "aten::sum" and id(args[0]) in self._products:
             # mul-sum stands for a product over the summed dimensions.
             return 2 * args[0].numel()
+        name = name.removesuffix("_")
         if name in _PRODUCTS:
             return _PRODUCTS[name](*args)
-        formula = flop_registry.get(func._overloadpacket)
+        formula = _registered(name)
         return int(formula(*args, **kwargs, out_val=result)) if formula else 0
-
-    def _remember(self, tensor: Tensor) -> None:
-        storage, key = tensor.untyped_storage(), _key(tensor)
-        if key in self._live or key in self._old:
-            return
-        # torch keeps a storage's Python object as long as the storage itself.
-        self._live[key] = weakref.ref(storage, lambda _: self._free(key)), storage.nbytes()
-        self._live_bytes += storage.nbytes()
-
-    def _free(self, key: int) -> None:
-        self._live_bytes -= self._live.pop(key)[1]
 
 
 # torch's registry counts nothing for products with a vector.
@@ -76,37 +75,104 @@ _PRODUCTS: dict[str, Callable[..., int]] = {
     "aten::vdot": lambda a, b: 2 * a.numel(),
 }
 
+# Elementwise, and without torch's tag.
+_UNTAGGED = frozenset(
+    {
+        *("copy", "_to_copy", "lift_fresh_copy", "masked_fill", "bernoulli", "native_dropout"),
+        *("fill", "zero", "full", "full_like", "new_full", "scalar_tensor"),
+        *("ones", "ones_like", "new_ones", "zeros", "zeros_like", "new_zeros"),
+        *("_prelu_kernel", "_prelu_kernel_backward", "rrelu_with_noise_backward"),
+        *("elu_backward", "hardshrink_backward", "hardsigmoid_backward", "hardswish"),
+        *("hardswish_backward", "hardtanh_backward", "leaky_relu_backward", "log_sigmoid_forward"),
+        *("log_sigmoid_backward", "mish_backward", "softplus_backward", "softshrink_backward"),
+    }
+)
 
-def _key(tensor: Tensor) -> int:
-    """What tells living storages apart."""
-    return tensor.untyped_storage()._cdata
+
+@functools.cache
+def _registered(name: str) -> Callable[..., Any] | None:
+    """torch's formula, also for the operation in place."""
+    namespace, _, own = name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), own, None)
+    return flop_registry.get(packet) if packet is not None else None
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.layout == torch.strided]
+@functools.cache
+def _elementwise(func: Any) -> bool:
+    namespace, _, name = func._schema.name.partition("::")
+    if torch.Tag.pointwise in func.tags or name.removesuffix("_") in _UNTAGGED:
+        return True
+    # A prim carries no tags; the operation of aten that it stands for does.
+    like = getattr(torch.ops.aten, name, None) if namespace == "prims" else None
+    return like is not None and any(
+        torch.Tag.pointwise in getattr(like, overload).tags for overload in like.overloads()
+    )
+
+
+def _zeros_known() -> Any:
+    """Let operations called from here see torch's symbolic zeros for what they are.
+
+    Below a dispatch mode the key that handles them is switched off, and an operation made of others
+    (`mul` with a number) would read their memory, which is not there.
+    """
+    excluded = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.ZeroTensor)
+    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+
+
+def _written(made: list[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in made if has_memory(tensor))
 
 
 def counters(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> dict[str, int]:
-    """`ops`, `flops` and `peak_bytes` of one evaluation."""
-    with Counting(inputs) as counting:
-        evaluate(*inputs)
-    return {"ops": counting.ops, "flops": counting.flops, "peak_bytes": counting.peak_bytes}
+    """The counters of one evaluation but for `calls`, which takes a function that counts them.
+
+    `ops`, `flops` and `elements` as of `Counting`. `storage_bytes`: of all storages allocated.
+    `peak_bytes`: of those alive at once, the result's included, beyond what lived before.
+    `result_bytes`: of the result's own. `fallbacks`: of vmap to a loop over its directions.
+    """
+    # Cycles that keep tensors alive would be freed when the collector comes by.
+    with collector_off(), _fallback_warnings() as said, Counting() as counting:
+        result = evaluate(*inputs)
+    return {
+        "flops": counting.flops,
+        "ops": counting.ops,
+        "elements": counting.elements,
+        "storage_bytes": counting.storages.total_bytes,
+        "peak_bytes": counting.storages.peak_bytes,
+        "result_bytes": held_bytes(result),
+        "fallbacks": _fallbacks(said),
+    }
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Bytes of the storages alive at once during a call, beyond what lived before it."""
+    with collector_off(), Counting() as counting:
+        call()
+    return counting.storages.peak_bytes
 
 
 def fallbacks(evaluate: Callable[..., object], inputs: tuple[Tensor, ...]) -> int:
-    """How many times vmap fell back to a loop over its directions in one evaluation.
+    """How many times vmap fell back to a loop over its directions in one evaluation."""
+    with _fallback_warnings() as said:
+        evaluate(*inputs)
+    return _fallbacks(said)
 
-    torch says so only when asked; it is asked here alone, since every warning takes time.
-    """
+
+@contextmanager
+def _fallback_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect what torch says of fallbacks; it says so only when asked, and each takes time."""
     show = torch._C._debug_only_display_vmap_fallback_warnings  # type: ignore[attr-defined]
     show(True)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            evaluate(*inputs)
+            yield caught
     finally:
         show(False)
-    return sum("batching rule" in str(warning.message) for warning in caught)
+
+
+def _fallbacks(said: list[warnings.WarningMessage]) -> int:
+    return sum("batching rule" in str(warning.message) for warning in said)
 
 
 def cuda_peak_bytes(call: Callable[[], object]) -> int:

@@ -62,6 +62,29 @@ def _smoke() -> Iterator[Block]:
     yield Block("time-conditioned-field", [DIVERGENCE], B=4)
 
 
+def _counters() -> Iterator[Block]:
+    """Every strategy, eager and traced, to evaluate and to train, on the smallest sizes at which a
+    lost vmap, a lost chunk and a needless pass are seen: nothing here is timed."""
+    tall = Block("mlp-tall", [VJP, JVP, JACOBIAN], B=2, params={"n": 3, "m": 5})
+    separable = Block("seed-square", [DIAGONAL], B=2, params={"n": 3})
+    for block in (
+        tall,
+        Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=2, params={"n": 3}),
+        separable,
+        # The others have a Laplacian above, where this one refuses.
+        replace(separable, operators=[LAPLACIAN], strategies=["double-backward-ones"]),
+        Block("time-conditioned-field", [DIVERGENCE], B=2, params={"d": 3}),
+    ):
+        for execution in ("eager", "traced"):
+            yield replace(block, execution=execution)
+            yield replace(block, execution=execution, create_graph=True)
+    yield replace(tall, operators=[JACOBIAN], chunk=2)
+    # Other kinds of products, and operations that vmap has no rule for.
+    yield Block("cnn", [VJP, JACOBIAN], B=2)
+    yield Block("attention", [GRADIENT, HVP], B=2)
+    yield Block("lennard-jones", [GRADIENT, HVP], B=2, params={"atoms": 3})
+
+
 def _default() -> Iterator[Block]:
     yield from _seeds()
     yield from _first_order()
@@ -193,7 +216,7 @@ def _on_threads() -> Iterator[Block]:
     yield replace(scalar, strategies=["vmap-vhvp", "nested-jvp"])
 
 
-GRIDS = {"smoke": _smoke, "default": _default, "full": _full}
+GRIDS = {"smoke": _smoke, "default": _default, "full": _full, "counters": _counters}
 
 
 def blocks(grid: str) -> list[Block]:

@@ -37,7 +37,7 @@ TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the harness."""
     group = parser.getgroup("bench", "input-derivative benchmarks")
-    group.addoption("--grid", default="smoke", help="smoke, default or full")
+    group.addoption("--grid", default="smoke", help="smoke, default, full or counters")
     group.addoption("--device", default="cpu", help="cpu or cuda")
     group.addoption("--workload", action="append", default=[], metavar="FILE.py:FUNCTION")
     group.addoption("--strategies", action="append", default=[], metavar="FILE.py")

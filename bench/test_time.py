@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from strategies import Plan, Refusal
@@ -19,14 +18,13 @@ from . import measure
 from .case import Case, Subject, subject
 from .check import Checked, check
 from .controls import Control, work
-from .counters import counters, cuda_peak_bytes, fallbacks
+from .counted import UNCOUNTED, counted
+from .counters import cuda_peak_bytes
 from .device import DEVICES, Device, device_seconds, waiting
 from .gpu import steady
 from .plugin import ROW
 from .record import Row, recording, spending
-
-# A compiled or captured evaluation does not show the dispatcher what it launches.
-UNCOUNTED = ("compile", "cuda-graph")
+from .training import training_step
 
 
 def test_time(
@@ -46,7 +44,7 @@ def test_time(
             row["device_cold_s"] = device_seconds(evaluate, device, measure.ROUNDS, cold=True)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
-                _counted(plan, made, call, row)
+                _counted(made, call, row)
         benchmark.extra_info.update(
             {
                 **case.axes,
@@ -67,7 +65,7 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
         plan = made.prepare()
     assert isinstance(plan, Plan)
     device = DEVICES[case.device]()
-    call = _injected(waiting(_training(plan, made), device), case, request)
+    call = _injected(waiting(training_step(plan, made), device), case, request)
     with recording(case) as trained:
         with spending(row, "calls"):
             trained["wall_s"], _ = _timed(call, benchmark, trained, device)
@@ -127,11 +125,10 @@ def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
 
 
 # Exact and repeatable, so once a run is enough: in its first pass.
-def _counted(plan: Plan, made: Subject, call: Callable[[], None], row: Row) -> None:
-    row["counters"] = {
-        **counters(plan, made.inputs),
-        "fallbacks": fallbacks(plan, made.inputs),
-    }
+def _counted(made: Subject, call: Callable[[], None], row: Row) -> None:
+    found = counted(made)
+    assert not isinstance(found, Refusal), found.reason
+    row["counters"] = found
     if made.case.device == "cuda":
         row["allocator_peak_bytes"] = cuda_peak_bytes(call)
 
@@ -155,18 +152,3 @@ def _injected(call: Callable[[], None], case: Case, request: Any) -> Callable[[]
     given = (text.rpartition("=") for text in request.config.option.inject)
     ratio = {name: float(number) for name, _, number in given}.get(case.id)
     return measure.slowed(call, ratio) if ratio else call
-
-
-def _training(plan: Plan, made: Subject) -> Callable[[], None]:
-    f, x = made.problem.f, made.problem.x
-    parameters = [p for p in f.parameters() if p.requires_grad] if hasattr(f, "parameters") else []
-    start = x if parameters else x.requires_grad_()
-    inputs = (start, *made.inputs[1:])
-    sources = parameters or [start]
-
-    def step() -> None:
-        result = plan(*inputs)
-        assert isinstance(result, Tensor)
-        torch.autograd.grad(result.square().sum(), sources, allow_unused=True)
-
-    return step

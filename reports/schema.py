@@ -70,6 +70,8 @@ MEASURES: dict[str, object] = {
     "spent_s": {},
     "loops": None,
     "warmup": None,
+    # flops ops elements storage_bytes peak_bytes result_bytes calls fallbacks train_peak_bytes, as
+    # far as the row has them: docs/method.md, section Counters.
     "counters": {},
     "instructions": None,
     "allocator_peak_bytes": None,
