@@ -15,8 +15,7 @@ from pathlib import Path
 
 from reports.load import load
 from reports.pairs import paired
-from reports.signflip import require_pairs
-from reports.verdicts import RULES, Judgement, judge, suspects
+from reports.verdicts import RULES, Judgement, judge, require_pairs, suspects
 
 from .arms import Arm
 from .case import Timed

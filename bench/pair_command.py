@@ -10,10 +10,9 @@ from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from reports.comparison import Judgement, exit_code
 from reports.load import ResultFileError
-from reports.signflip import TooFewPairsError
 from reports.verdict_files import as_json, junit, markdown, text
+from reports.verdicts import Judgement, TooFewPairsError, exit_code
 from reports.waivers import WaiverFileError, read_waivers, waive
 
 from .arms import ArmError, Asked, arm
