@@ -117,9 +117,13 @@ def _counter(group: pd.DataFrame, name: str) -> float:
 
 
 def _peak(group: pd.DataFrame) -> float:
-    """Bytes at the peak: the device allocator's where it was asked, else those of the storages."""
+    """Bytes at the peak: the device allocator's where it was asked, else those of the storages; of
+    a training step where one was counted, since by that the case is ranked."""
     measured = group["allocator_peak_bytes"].dropna()
-    return float(measured.max()) if len(measured) else _counter(group, "peak_bytes")
+    if len(measured):
+        return float(measured.max())
+    trained = _counter(group, "train_peak_bytes")
+    return _counter(group, "peak_bytes") if np.isnan(trained) else trained
 
 
 def by_pass(rows: pd.DataFrame, contest: str) -> pd.DataFrame:

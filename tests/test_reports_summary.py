@@ -207,3 +207,15 @@ def test_each_thread_count_has_a_launch_floor_of_its_own(tmp_path: Path) -> None
     """By the floor of one thread the smallest size of two would count too."""
     found = on_two_counts(tmp_path, (8, 16, 32, 64, 128)).exponents.set_index(["workload", "way"])
     assert found.loc[("net, 2 threads", "b"), "above_floor"] == 4
+
+
+def test_the_memory_of_a_training_case_is_that_of_a_step(tmp_path: Path) -> None:
+    counted = {"peak_bytes": 1000, "train_peak_bytes": 3000, "ops": 10}
+    lines = rows(lambda *_: 1e-3, strategies=["trains", "not"], create_graph=True, train_s=[2e-3])
+    for line in lines:
+        line["counters"] = counted if line["strategy"] == "trains" else {"peak_bytes": 1000}
+    table = estimates(load(write(tmp_path / "run.jsonl", lines)).rows)
+    assert dict(zip(table["strategy"], table["peak_bytes"], strict=True)) == {
+        "trains": 3000,
+        "not": 1000,
+    }
