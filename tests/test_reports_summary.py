@@ -18,7 +18,7 @@ from reports.estimator import ESTIMATORS, of_pass
 from reports.load import load
 from reports.markdown import regimes
 from reports.points import scaling_points
-from reports.summary import interval, own_share
+from reports.summary import estimates, interval, own_share
 from reports.terminal import summary
 
 
