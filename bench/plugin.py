@@ -31,7 +31,7 @@ from .workloads import load_workload
 # After these a worker ends; after a wrong answer too, unless it is told to go on.
 FAILED = ("error", "oom")
 # A row that is not ok has none.
-TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s")
+TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s", "train_cpu_s")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = [
     *("id", "operator", "way", "strategy", "execution", "workload", "params", "B", "n", "m"),
     *("dtype", "device", "threads", "create_graph", "chunk", "layout", "status", "reason", "K"),
-    *("seconds", "low", "high", "half_width", "wall_s", "train_s", "prepare_s", "first_s"),
+    *("seconds", "low", "high", "half_width", "evaluate_s", "train_s", "prepare_s", "first_s"),
     "pays_back_calls",
     *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
     *("peak_bytes", "ops", "digits", "relative_error", "worst_entry", "tolerance"),

@@ -63,6 +63,7 @@ MEASURES: dict[str, object] = {
     # With the second-level cache flushed before each call.
     "device_cold_s": [],
     "train_s": [],
+    "train_cpu_s": [],
     "steal_s": None,
     # Of a GPU, before and after the rounds: `sm_hz`, `memory_hz`.
     "clocks": {},

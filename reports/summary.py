@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from . import words
-from .estimator import of_pass
+from .estimator import of_pass, rounds
 
 CONFIDENCE = 0.95
 AXIS_COLUMNS = [
@@ -55,14 +55,14 @@ def interval(logs: Sequence[float]) -> tuple[float, float, float]:
 
 
 def passes(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a case and pass, seconds: `wall_s` of the evaluation, `train_s` of a training step,
-    and `rank_s`, by which it is ranked: training where the case can train."""
+    """One line a case and pass, seconds: `evaluate_s` of the evaluation, `train_s` of a training
+    step, and `rank_s`, by which it is ranked: training where the case can train."""
     ok = rows[rows["status"] == "ok"]
     found = ok[["id", "contest", "way", "operator", "strategy", "pass", "create_graph"]].copy()
-    found["wall_s"] = [of_pass(rounds) for rounds in ok["wall_s"]]
-    found["train_s"] = [of_pass(rounds) for rounds in ok["train_s"]]
+    found["evaluate_s"] = [of_pass(seconds) for seconds in rounds(ok)]
+    found["train_s"] = [of_pass(seconds) for seconds in rounds(ok, "train_s", "train_cpu_s")]
     trains = found["create_graph"].astype(bool)
-    found["rank_s"] = found["train_s"].where(trains, found["wall_s"])
+    found["rank_s"] = found["train_s"].where(trains, found["evaluate_s"])
     return found.dropna(subset=["rank_s"])
 
 
@@ -73,7 +73,7 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
     table = [_estimate(group, logs.get(name)) for name, group in rows.groupby("id", sort=False)]
     columns = [
         *AXIS_COLUMNS,
-        *("status", "reason", "K", "seconds", "low", "high", "half_width", "wall_s", "train_s"),
+        *("status", "reason", "K", "seconds", "low", "high", "half_width", "evaluate_s", "train_s"),
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
         *("reference", "reference_error", "worst_entry", "fallbacks"),
     ]
@@ -102,7 +102,7 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
     mean, low, high = interval(np.log(timed["rank_s"]))
     row["seconds"], row["low"], row["high"] = np.exp(mean), np.exp(low), np.exp(high)
     row["half_width"] = np.exp((high - low) / 2) - 1
-    for name in ("wall_s", "train_s"):
+    for name in ("evaluate_s", "train_s"):
         row[name] = float(np.exp(np.log(timed[name]).mean()))
     row["prepare_s"] = float(group["prepare_s"].astype(float).median())
     row["first_s"] = float(group["first_s"].astype(float).median())
@@ -188,7 +188,7 @@ def _compared(
 def launch_seconds(table: pd.DataFrame) -> float:
     """Seconds an operation costs at least on this machine: the least seen in the run itself."""
     ok = table[(table["status"] == "ok") & (table["ops"] > 0)]
-    return float((ok["wall_s"] / ok["ops"]).min()) if len(ok) else float("nan")
+    return float((ok["evaluate_s"] / ok["ops"]).min()) if len(ok) else float("nan")
 
 
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     for (operator, name, workload, size), group in sized(table):
         floor = floors[group["threads"].iloc[0]]
-        above = group[group["wall_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
+        above = group[group["evaluate_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
         row: dict[str, Any] = {"operator": operator, "way": name}
         row |= {"workload": workload, "size": size}
         row |= {"sizes": len(group), "above_floor": len(above)}

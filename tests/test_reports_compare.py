@@ -181,11 +181,15 @@ def test_the_golden_file_against_itself() -> None:
 ARMS = {"a": 1e-3, "b": 4e-3, "gemm": 1e-2}
 
 
-def stage(tmp_path: Path, name: str, seconds: dict[str, float], passes: int) -> Any:
-    path, lines = tmp_path / f"{name}.jsonl", arm(seconds, passes=passes, noise=0.001)
+def with_control(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for line in lines:
         line["operator"] = "control" if line["strategy"] == "gemm" else line["operator"]
-    return load(write(path, lines, passes=passes))
+    return lines
+
+
+def stage(tmp_path: Path, name: str, seconds: dict[str, float], passes: int) -> Any:
+    lines = with_control(arm(seconds, passes=passes, noise=0.001))
+    return load(write(tmp_path / f"{name}.jsonl", lines, passes=passes))
 
 
 def test_two_arms_of_two_stages_are_judged(tmp_path: Path) -> None:
@@ -209,9 +213,10 @@ def test_two_arms_of_two_stages_are_judged(tmp_path: Path) -> None:
 
 def test_a_pass_that_left_nothing_is_a_missing_pair(tmp_path: Path) -> None:
     whole = stage(tmp_path, "base", ARMS, 8)
-    lines = [line for line in arm(ARMS, passes=8) if line["pass"] != 3]
+    lines = [line for line in with_control(arm(ARMS, passes=8)) if line["pass"] != 3]
     cut = load(write(tmp_path / "head.jsonl", lines, passes=8))
-    never = load(write(tmp_path / "short.jsonl", arm(ARMS, passes=7), passes=8))
+    short = with_control(arm(ARMS, passes=7))
+    never = load(write(tmp_path / "short.jsonl", short, passes=8))
     for head in (cut, never):
         found = judge(paired([whole], [head])).verdicts
         assert {v.reason for v in found} == {"7 of 8 pairs of passes have both times"}
