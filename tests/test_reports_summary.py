@@ -219,3 +219,23 @@ def test_the_memory_of_a_training_case_is_that_of_a_step(tmp_path: Path) -> None
         "trains": 3000,
         "not": 1000,
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"cpu_s": [1e-3, 2e-3]}, 1e-3),
+        ({"cpu_s": [1e-3], "threads": 2}, 5e-3),
+        ({"cpu_s": [1e-3], "device": "cuda"}, 5e-3),
+        ({"cpu_s": []}, 5e-3),
+        ({"create_graph": True, "train_s": [9e-3], "train_cpu_s": [4e-3]}, 4e-3),
+        ({"create_graph": True, "train_s": [9e-3], "train_cpu_s": [4e-3], "threads": 2}, 9e-3),
+    ],
+    ids=["one-thread", "two-threads", "device", "wall-alone", "training", "training-two-threads"],
+)
+def test_cpu_time_counts_where_one_thread_of_the_host_computes(
+    tmp_path: Path, fields: dict[str, object], seconds: float
+) -> None:
+    lines = rows(lambda *_: 5e-3, strategies=["a"], noise=0, **fields)
+    table = estimates(load(write(tmp_path / "run.jsonl", lines)).rows)
+    assert list(table["seconds"]) == pytest.approx([seconds])
