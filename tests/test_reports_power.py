@@ -42,6 +42,12 @@ def test_a_tenth_more_is_found(noise: Noise) -> None:
     assert rates.power_bound() >= POWER, rates
 
 
+def test_a_tenth_less_is_found_as_often() -> None:
+    rates = simulate(2000, sd=0.025, ratio=1 / 1.10, seed=3)
+    assert rates.power_bound() >= POWER, rates
+    assert rates.false_bound() <= FALSE_ALARMS, rates
+
+
 @on_every_noise
 def test_the_screen_spends_its_level_and_no_more(noise: Noise) -> None:
     """Of 128 flips the 12 most extreme are called: 12/128 of unchanged suites, whatever the noise.
