@@ -104,13 +104,14 @@ def test_a_control_that_did_not_move_is_rarely_outside() -> None:
 
 
 def test_same_is_proven() -> None:
-    """A case that takes 5 % longer is called the same in at most one suite in forty."""
+    """A case that takes 5 % longer is called the same in at most one suite in twenty: its interval
+    misses the truth on that side once in forty, and a suspect is looked at twice."""
     wrong, suites = 0, 1000
     for seed in range(suites):
         comparison = made({"x": 1.05}, others=4, sd=0.02, seed=seed)
         verdict = next(v for v in judge(comparison).verdicts if v.case == "x")
         wrong += verdict.word == "same"
-    assert stats.binomtest(wrong, suites, 0.025, alternative="greater").pvalue > 1e-3, wrong
+    assert stats.binomtest(wrong, suites, 0.05, alternative="greater").pvalue > 1e-3, wrong
 
 
 def test_noise_is_of_sd_one() -> None:
