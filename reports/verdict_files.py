@@ -79,6 +79,7 @@ def _counters(verdict: Verdict) -> list[str]:
 def junit(judgement: Judgement, name: str = "comparison") -> str:
     """JUnit XML: one test a case. Slower, failing and removed are failures unless waived; waived,
     unclear and not-comparable are skipped with the reason; a control that moved is an error."""
+    name = _plain(name)
     suite = ElementTree.Element("testsuite", name=name)
     for control in judgement.controls:
         test = ElementTree.SubElement(
@@ -99,8 +100,8 @@ def junit(judgement: Judgement, name: str = "comparison") -> str:
     for kind, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(plural, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
-    for note in judgement.notes:
-        ElementTree.SubElement(suite, "system-out").text = _plain(note)
+    if judgement.notes:
+        ElementTree.SubElement(suite, "system-out").text = _plain("\n".join(judgement.notes))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 

@@ -217,8 +217,8 @@ def test_a_pass_that_left_nothing_is_a_missing_pair(tmp_path: Path) -> None:
     cut = load(write(tmp_path / "head.jsonl", lines, passes=8))
     short = with_control(arm(ARMS, passes=7))
     never = load(write(tmp_path / "short.jsonl", short, passes=8))
-    for head in (cut, never):
-        found = judge(paired([whole], [head])).verdicts
+    for base, head in ((whole, cut), (whole, never), (never, never), (never, whole)):
+        found = judge(paired([base], [head])).verdicts
         assert {v.reason for v in found} == {"7 of 8 pairs of passes have both times"}
 
 

@@ -65,6 +65,7 @@ def results(judgement: Judgement) -> dict[str, tuple[str, str]]:
     for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         assert root.get(plural) == str(sum(outcome == tag for outcome, _ in found.values()))
     assert root.get("tests") == str(len(found))
+    assert (root.findtext("system-out") or "").splitlines() == list(judgement.notes)
     return found
 
 
@@ -166,7 +167,7 @@ def test_no_text_breaks_a_file(case: str, reason: str, title: str) -> None:
     base = {odd: "ok", "y": "ok"}
     arms = {"base": base, "head": {**base, odd: "wrong"}, "reasons": {odd: f"r{reason}"}}
     judgement = judge(Comparison(**arms, screen=made({"y": 1.0}).screen))
-    tests = ElementTree.fromstring(junit(judgement)).findall("testcase")
+    tests = ElementTree.fromstring(junit(judgement, title)).findall("testcase")
     assert [test.find("failure") is not None for test in tests] == [True, False]
     assert [len(row) for row in cells(markdown(judgement, title))] == [6, 6]
     assert json.loads(as_json(judgement, title))["cases"][0]["case"] == odd

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_comparisons import CONTROLS, made, mirrored, table
+from scipy import stats
 
 from reports.comparison import COMPARED, FAILS, ORDER
 from reports.schema import VERDICTS
@@ -73,6 +74,14 @@ SITUATIONS = {
         replace(made({"x": 1.2}), confirm=None),
         *("unclear", 0, "suspected slower, not measured again"),
     ),
+    "small-but-unconfirmed": (
+        replace(made({"x": 1.04}, sd=0.002), confirm=None),
+        *("unclear", 0, "suspected slower, not measured again"),
+    ),
+    "never-paired": (
+        replace(made({"x": 1.0}), screen=pd.DataFrame()),
+        *("not-comparable", 2, "0 of 0 pairs"),
+    ),
     "retracted": (
         replace(made({"x": 1.2}), confirm=made({"x": 1.0}, sd=0.05).confirm),
         *("unclear", 0, "suspected slower, not confirmed"),
@@ -110,6 +119,25 @@ def test_a_control_that_moved_leaves_no_word_on_times(control: float, stage: str
 @pytest.mark.parametrize(("ratio", "moved"), [(1.049, False), (1.053, True), (0.947, True)])
 def test_a_control_counts_as_moved_when_its_interval_is_outside(ratio: float, moved: bool) -> None:
     assert judge(made({"gemm": ratio}, sd=0.0005)).contaminated is moved
+
+
+def test_a_control_is_given_its_wider_interval() -> None:
+    """A mean of 0.08 and a standard error of 0.01: above 1.05 at 95 %, not at 99 %."""
+    spread = np.tile([1.0, -1.0], 4)
+    comparison = replace(made({}), confirm=None)
+    comparison.screen["gemm"] = 0.08 + 0.01 * spread / spread.std(ddof=1) * np.sqrt(8)
+    [gemm] = [control for control in judge(comparison).controls if control.name == "gemm"]
+    at = {share: stats.t.ppf((1 + share) / 2, 7) for share in (0.95, 0.99)}
+    assert gemm.low == pytest.approx(np.exp(0.08 - 0.01 * at[0.99]))
+    assert gemm.low < RULES.same_high < np.exp(0.08 - 0.01 * at[0.95])
+    assert not gemm.moved
+
+
+def test_a_control_has_no_verdict_whatever_its_status() -> None:
+    comparison = made({"x": 1.0})
+    named = {**comparison.base, "gemm": "ok"}
+    found = judge(replace(comparison, base=named, head={**named, "gemm": "error"}))
+    assert found.counts == {"same": 21}
 
 
 def test_noise_of_a_control_is_no_contamination() -> None:
