@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.load import load
-from reports.pairs import paired
-from reports.signflip import require_pairs
-from reports.verdicts import RULES, Judgement, judge, suspects
+from reports.pairs import paired_files
+from reports.verdicts import RULES, Judgement, judge, require_pairs, suspects
 
 from .arms import Arm
 from .case import Timed
@@ -82,7 +80,7 @@ def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> Judgement | None:
     require_pairs(pairs, RULES.screen_level)
     if _measured(pair, "screen", pairs, pair.known):
         return None
-    suspected = suspects(paired(*_files(pair, ["screen"])))
+    suspected = suspects(paired_files(*_files(pair, ["screen"])))
     print(f"pair: {len(suspected)} suspected by the screen", file=sys.stderr)
     if not suspected:
         return _judged(pair, ["screen"])
@@ -92,11 +90,11 @@ def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> Judgement | None:
 
 
 def _judged(pair: Pair, stages: Sequence[str]) -> Judgement:
-    return judge(paired(*_files(pair, stages)))
+    return judge(paired_files(*_files(pair, stages)))
 
 
-def _files(pair: Pair, stages: Sequence[str]) -> tuple[list, list]:
-    base, head = ([load(_path(pair, stage, arm)) for stage in stages] for arm in ARMS)
+def _files(pair: Pair, stages: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    base, head = ([_path(pair, stage, arm) for stage in stages] for arm in ARMS)
     return base, head
 
 

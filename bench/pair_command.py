@@ -11,10 +11,9 @@ from datetime import UTC, date, datetime
 from math import inf
 from pathlib import Path
 
-from reports.comparison import Judgement, exit_code
-from reports.load import ResultFileError
-from reports.signflip import TooFewPairsError
+from reports.pairs import ResultFileError
 from reports.verdict_files import as_json, junit, markdown, text
+from reports.verdicts import Judgement, TooFewPairsError, exit_code
 from reports.waivers import WaiverFileError, read_waivers, waive
 
 from .arms import ArmError, Asked, arms

@@ -91,7 +91,8 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
         *(job.python, "-m", "bench.guard", str(os.getpid()), cores, str(job.source or "")),
         *(str(HERE / job.tests), "-q", "-p", "pytest_benchmark.plugin", "-s"),
         *("-p", "no:cacheprovider"),
-        *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
+        # No settings: an installed package has no file of them, and a user's is not for this.
+        *("--rootdir", str(ROOT), "-c", os.devnull, "--tb=no", "-W", "default"),
         *(f"--cases={cases}", f"--rows-fd={fd}", f"--pass={number}"),
         *(f"--references={job.scratch / 'references'}", f"--after-wrong={job.after_wrong}"),
         *files,

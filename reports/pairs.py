@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .comparison import Comparison
-from .load import Run, load
+from .load import ResultFileError, Run, load
 from .summary import passes, worst_status
+
+__all__ = ["ResultFileError", "paired", "paired_files"]
 
 
 def paired(base: Sequence[Run], head: Sequence[Run]) -> Comparison:

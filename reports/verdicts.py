@@ -22,7 +22,7 @@ from .comparison import (
     exit_code,
     severity,
 )
-from .signflip import Array, MaxT, TooFewPairsError
+from .signflip import Array, MaxT, TooFewPairsError, require_pairs
 from .stages import RULES, Rules, Screened, confirmed, minimum_detectable, screened, t_interval
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Verdict",
     "exit_code",
     "judge",
+    "require_pairs",
     "suspects",
 ]
 
