@@ -18,7 +18,7 @@ from .__main__ import selection
 from .guard import proven
 
 # Of this checkout in both arms.
-COMMON = ("__main__", "bench", "reports")
+COMMON = ("__main__", "__mp_main__", "bench", "reports")
 
 
 def main(source: str, top: str, held: str, *arguments: str) -> int:

@@ -238,6 +238,14 @@ def test_modules_of_the_arm_make_it_one(
     assert (facts.code(tmp_path / "top", tmp_path / "top" / "held") != found) is own
 
 
+@pytest.mark.parametrize("name", ["bench.facts", "reports.load", "__main__", "__mp_main__"])
+def test_what_measures_is_this_checkouts_in_both_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, module(name, tmp_path / "top" / "facts.py"))
+    assert facts.code(tmp_path / "top", tmp_path / "held") == ""
+
+
 def test_a_module_of_the_working_tree_is_of_neither_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
