@@ -12,14 +12,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from reports.load import load
-from reports.pairs import paired
+from reports.pairs import paired_files
 from reports.verdicts import RULES, Judgement, judge, require_pairs, suspects
 
 from .arms import Arm
 from .case import Timed
 from .controls import controls
+from .record import lines
 from .runner import Outcome, Request, run_in_turn
 from .worker import Job
 
@@ -32,13 +33,15 @@ class PairError(RuntimeError):
 
 @dataclass(frozen=True)
 class Pair:
-    """What a comparison is: its arms, where its files go, how its workers are started."""
+    """What a comparison is: its arms, where its files go, how its workers are started, and what is
+    odd about it from its start."""
 
     arms: tuple[Arm, Arm]
     folder: Path
     job: Job
     grid: str
     device: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def known(self) -> set[str]:
@@ -49,38 +52,49 @@ class Pair:
 def comparable(pair: Pair) -> None:
     """Raise `PairError` where nothing of the two arms could be compared."""
     base, head = pair.arms
+    if (base.source is None) != (head.source is None):
+        lacks = base.name if base.source is None else head.name
+        raise PairError(f"not comparable: {lacks} is from before this suite had `strategies`")
+    if not (base.line["code"] or head.line["code"]) and base.python == head.python:
+        raise PairError(
+            "not comparable: neither commit's files would run, base and head are the same; "
+            "name files of the repository with --strategies or --workload"
+        )
     contracts = [arm.line["contract"] for arm in pair.arms]
     if contracts[0] != contracts[1]:
         raise PairError(
             f"not comparable: base has contract {contracts[0]} of strategies, head {contracts[1]}"
         )
+    if not pair.known:
+        raise PairError("not comparable: no case is selected, in base and in head")
     if not {case.id for case in base.cases} & {case.id for case in head.cases}:
         raise PairError("not comparable: base and head have no case in common")
 
 
-def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> tuple[Judgement, bool]:
-    """Measure and judge; whether it was told to end before its last pass.
+def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> Judgement | None:
+    """Measure and judge; None where it was told to end before its last pass.
 
     A comparison that is there already is gone on with.
     """
     comparable(pair)
     require_pairs(pairs, RULES.screen_level)
     if _measured(pair, "screen", pairs, pair.known):
-        return _judged(pair, ["screen"]), True
-    suspected = suspects(paired(*_files(pair, ["screen"])))
+        return None
+    suspected = suspects(paired_files(*_files(pair, ["screen"])))
     print(f"pair: {len(suspected)} suspected by the screen", file=sys.stderr)
     if not suspected:
-        return _judged(pair, ["screen"]), False
-    stopped = _measured(pair, "confirm", RULES.confirm_pairs, set(suspected))
-    return _judged(pair, ["screen", "confirm"]), stopped
+        return _judged(pair, ["screen"])
+    if _measured(pair, "confirm", RULES.confirm_pairs, set(suspected)):
+        return None
+    return _judged(pair, ["screen", "confirm"])
 
 
 def _judged(pair: Pair, stages: Sequence[str]) -> Judgement:
-    return judge(paired(*_files(pair, stages)))
+    return judge(paired_files(*_files(pair, stages)))
 
 
-def _files(pair: Pair, stages: Sequence[str]) -> tuple[list, list]:
-    base, head = ([load(_path(pair, stage, arm)) for stage in stages] for arm in ARMS)
+def _files(pair: Pair, stages: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    base, head = ([_path(pair, stage, arm) for stage in stages] for arm in ARMS)
     return base, head
 
 
@@ -109,11 +123,18 @@ def _request(pair: Pair, arm: Arm, stage: str, passes: int, cases: set[str]) -> 
         limit_s=pair.job.limit_s,
         memory_bytes=pair.job.memory_bytes,
         source=arm.source,
+        path=arm.path,
         python=arm.python,
         inject=pair.job.inject if arm.name == ARMS[1] else (),
     )
     timed: list[Timed] = [case for case in arm.cases if case.id in cases]
     timed += controls(pair.device, 1)
+    part = {"arm": arm.name, "stage": stage, "inject": list(job.inject)}
+    line = arm.line | {"pair": {"id": pair.folder.name, **part}}
+    machine = {"threads": job.threads, "pinned": list(job.pinned)}
+    line["environment"] = line["environment"] | machine
+    if path.exists():
+        _same(path, line)
     return Request(
         timed,
         pair.grid,
@@ -122,6 +143,20 @@ def _request(pair: Pair, arm: Arm, stage: str, passes: int, cases: set[str]) -> 
         pair.folder,
         job,
         resume=path if path.exists() else None,
+        warnings=pair.warnings,
         name=path.stem,
-        line=arm.line | {"pair": {"id": pair.folder.name, "arm": arm.name, "stage": stage}},
+        line=line,
     )
+
+
+def _same(path: Path, line: dict[str, Any]) -> None:
+    """Raise `PairError` where a file to go on with is of other code, which its commit does not say:
+    the files of a working tree change under it."""
+    then = next(iter(lines(path)), None)
+    if then is None:
+        raise PairError(f"{path} is empty: remove it, and it is measured again")
+    injected = [of.get("pair", {}).get("inject") for of in (then, line)]
+    if then.get("commit") == line["commit"] and then.get("code") != line["code"]:
+        raise PairError(f"{path} was measured on other files than those that are there now")
+    if injected[0] != injected[1]:
+        raise PairError(f"{path} was measured with --inject {injected[0]}, now it is {injected[1]}")

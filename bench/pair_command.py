@@ -5,21 +5,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from math import inf
 from pathlib import Path
 
-from reports.load import ResultFileError
+from reports.pairs import ResultFileError
 from reports.verdict_files import as_json, junit, markdown, text
 from reports.verdicts import Judgement, TooFewPairsError, exit_code
 from reports.waivers import WaiverFileError, read_waivers, waive
 
-from .arms import ArmError, Asked, arm
+from .arms import ArmError, Asked, arms
 from .checkouts import CheckoutError
 from .cores import claimed_cores
 from .memory import default_limit
 from .pair import Pair, PairError, compare
+from .record import ResultsError
+from .scratch import scratch
 from .worker import Job
 
 USAGE_ERRORS = (
@@ -36,13 +39,15 @@ def pair_command(given: argparse.Namespace) -> int:
     """Measure both arms, print the verdicts, write them; the exit code says whether it failed."""
     waivers = read_waivers(given.waivers) if given.waivers else ()
     with ExitStack() as stack:
-        code = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arms-")))
-        claim = stack.enter_context(claimed_cores(1))
+        pair = _pair(given, stack.enter_context(scratch()))
+        threads = max((case.threads for arm in pair.arms for case in arm.cases), default=1)
+        claim = stack.enter_context(claimed_cores(threads))
         if claim.warning:
             print(f"bench: {claim.warning}", file=sys.stderr)
-        pair = _pair(given, code, claim.cores)
-        judgement, stopped = compare(pair, pairs=given.pairs)
-    if stopped:
+        job = replace(pair.job, threads=threads, pinned=claim.cores)
+        warnings = (claim.warning,) if claim.warning else ()
+        judgement = compare(replace(pair, job=job, warnings=warnings), pairs=given.pairs)
+    if judgement is None:
         print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
         return 130
     judgement = waive(judgement, waivers, date.today())
@@ -52,28 +57,28 @@ def pair_command(given: argparse.Namespace) -> int:
     return exit_code(judgement, strict=given.strict)
 
 
-def _pair(given: argparse.Namespace, code: Path, cores: tuple[int, ...]) -> Pair:
+def _pair(given: argparse.Namespace, code: Path) -> Pair:
+    folder = _folder(given)
     options = [f"--grid={given.grid}", f"--dtype={given.dtype}", f"--device={given.device}"]
     options += [f"--only={part}" for part in given.only]
     options += [f"--threads={','.join(map(str, given.threads))}"] if given.threads else []
     asked = Asked(Path.cwd(), given.strategies, given.workload, options)
-    base = arm("base", given.base, asked, code, given.base_python or sys.executable)
-    head = arm("head", given.head, asked, code, sys.executable)
+    before = ("base", given.base, given.base_python or sys.executable)
+    base, head = arms(asked, code, before, ("head", given.head, sys.executable))
     memory = None if given.device == "cuda" else given.memory or default_limit()
-    inject = tuple(given.inject)
-    job = Job((), (), 1, cores, given.limit, memory_bytes=memory, inject=inject)
+    job = Job((), (), 1, (), given.limit, memory_bytes=memory, inject=tuple(given.inject))
     grid = "own" if given.workload else given.grid
-    pair = Pair((base, head), _folder(given), job, grid, given.device)
+    known = {case.id for case in head.cases}
     for text_ in given.inject:
         name, _, ratio = text_.rpartition("=")
-        if name not in pair.known or not _above_one(ratio):
-            raise PairError(f"--inject {text_}: it is ID=RATIO, of a case here, such as ID=1.10")
-    return pair
+        if name not in known or not _above_one(ratio):
+            raise PairError(f"--inject {text_}: it is ID=RATIO, of a case of head, such as ID=1.10")
+    return Pair((base, head), folder, job, grid, given.device)
 
 
 def _above_one(ratio: str) -> bool:
     try:
-        return float(ratio) > 1
+        return 1 < float(ratio) < inf
     except ValueError:
         return False
 
@@ -81,10 +86,10 @@ def _above_one(ratio: str) -> bool:
 def _folder(given: argparse.Namespace) -> Path:
     """Where the files go: the comparison that is gone on with, or a new one's."""
     if given.resume:
-        if not Path(given.resume).is_dir():
+        if not any(Path(given.resume).glob("screen-*.jsonl")):
             raise PairError(f"{given.resume} is no folder of a comparison: nothing to go on with")
         return Path(given.resume)
-    return Path(given.results) / f"pair-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    return Path(given.results) / f"pair-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
 
 
 def _again(folder: Path) -> str:
@@ -94,6 +99,10 @@ def _again(folder: Path) -> str:
 
 def _written(folder: Path, judgement: Judgement, given: argparse.Namespace) -> None:
     title = f"{given.base} → {given.head or 'working tree'}"
-    (folder / "verdicts.json").write_text(as_json(judgement, title, strict=given.strict))
-    (folder / "verdicts.xml").write_text(junit(judgement, title))
-    (folder / "verdicts.md").write_text(markdown(judgement, title))
+    title += f", slowed on purpose: {', '.join(given.inject)}" if given.inject else ""
+    try:
+        (folder / "verdicts.json").write_text(as_json(judgement, title, strict=given.strict))
+        (folder / "verdicts.xml").write_text(junit(judgement, title), encoding="utf-8")
+        (folder / "verdicts.md").write_text(markdown(judgement, title), encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"cannot write into {folder}: {error.strerror}") from error

@@ -33,9 +33,9 @@ class Job:
     run holds; a worker has one for each thread, or none where there are fewer. tests: the file of
     this package that it runs over the cases. after_wrong: whether a worker may go on after a wrong
     answer ("go-on") or is replaced ("stop"). memory_bytes: what it may map beyond torch. scratch:
-    the run's own folder. source: the folder that `strategies` must come from, and python what it
-    runs on, where that is not what the runner itself has. inject: cases that are made slower,
-    `ID=1.10`, to see whether that is found.
+    the run's own folder. source: the folder that `strategies` must come from, path the folders that
+    a user's files import from, and python what it runs on, where these are not what the runner
+    itself has. inject: cases that are made slower, `ID=1.10`, to see whether that is found.
     """
 
     strategies: tuple[str, ...]
@@ -49,6 +49,7 @@ class Job:
     start_s: float = START_S
     scratch: Path = Path()
     source: Path | None = None
+    path: tuple[str, ...] = ()
     python: str = sys.executable
     inject: tuple[str, ...] = ()
 
@@ -64,7 +65,7 @@ def share(job: Job, cases: Sequence[Timed]) -> tuple[Job, list[Timed]]:
 def environment_for(job: Job) -> dict[str, str]:
     """The worker's environment: this checkout first, so many threads, a fixed hash seed."""
     first = [str(job.source)] if job.source else []
-    path = [*first, str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [*first, str(ROOT), *job.path, *filter(None, [os.environ.get("PYTHONPATH")])]
     # A user's own pytest, its options or its parallel workers, must not reach the measurement.
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {
@@ -90,7 +91,8 @@ def command(job: Job, number: int, cases: Path, fd: int) -> list[str]:
         *(job.python, "-m", "bench.guard", str(os.getpid()), cores, str(job.source or "")),
         *(str(HERE / job.tests), "-q", "-p", "pytest_benchmark.plugin", "-s"),
         *("-p", "no:cacheprovider"),
-        *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "--tb=no", "-W", "default"),
+        # No settings: an installed package has no file of them, and a user's is not for this.
+        *("--rootdir", str(ROOT), "-c", os.devnull, "--tb=no", "-W", "default"),
         *(f"--cases={cases}", f"--rows-fd={fd}", f"--pass={number}"),
         *(f"--references={job.scratch / 'references'}", f"--after-wrong={job.after_wrong}"),
         *files,

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .comparison import Comparison
-from .load import Run, load
+from .load import ResultFileError, Run, load
 from .summary import passes, worst_status
+
+__all__ = ["ResultFileError", "paired", "paired_files"]
 
 
 def paired(base: Sequence[Run], head: Sequence[Run]) -> Comparison:
@@ -88,7 +90,22 @@ def barred(base: Run, head: Run) -> dict[str, str]:
             found[str(case)] = f"contract {contracts[1]} of strategies, in base {contracts[0]}"
         elif versions[0] != versions[1]:
             found[str(case)] = f"version {versions[1]} of workload {name}, in base {versions[0]}"
-    return found
+    return reshaped(base.rows, head.rows) | found
+
+
+def reshaped(base: pd.DataFrame, head: pd.DataFrame) -> dict[str, str]:
+    """Cases of another shape: the name of a user's own workload says nothing of it."""
+    before, after = _shapes(base), _shapes(head)
+    return {
+        case: f"x and f of {after[case]} in a row, in base {before[case]}"
+        for case in after
+        if before.get(case, after[case]) != after[case]
+    }
+
+
+def _shapes(rows: pd.DataFrame) -> dict[str, str]:
+    shapes = zip(rows["id"], rows["in_shape"], rows["out_shape"], strict=True)
+    return {str(case): f"{list(inside)} and {list(outside)}" for case, inside, outside in shapes}
 
 
 def _version(run: Run, workload: str) -> object:
