@@ -23,7 +23,7 @@ ALLOWED = {
     "strategies": {"strategies"},
     "bench": {
         *("bench", "strategies", "reports.schema", "reports.verdicts", "reports.pairs"),
-        *("reports.waivers", "reports.verdict_files", "reports.load"),
+        *("reports.waivers", "reports.verdict_files"),
     },
     "reports": {"reports"},
 }
