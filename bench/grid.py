@@ -62,6 +62,28 @@ def _smoke() -> Iterator[Block]:
     yield Block("time-conditioned-field", [DIVERGENCE], B=4)
 
 
+# Of each operator a few of the smoke grid, every mode among them; of the traced a part.
+_COUNTED = {
+    VJP: ["autograd-grad", "func-vjp"],
+    JVP: ["double-backward-jvp", "dual-jvp"],
+    JACOBIAN: ["loop-grad", "jacrev-sum", "vmap-jacfwd"],
+    GRADIENT: ["autograd-grad", "vmap-grad"],
+    HVP: ["double-backward", "forward-over-reverse", "reverse-over-forward"],
+    HESSIAN: ["loop-double-backward", "fwd-rev", "fwd-fwd"],
+    LAPLACIAN: ["vmap-vhvp", "nested-jvp"],
+    DIAGONAL: ["double-backward-ones", "nested-jvp"],
+    DIVERGENCE: ["loop-grad-trace", "jacrev-trace", "vmap-jvp-trace"],
+}
+
+
+def _instructions() -> Iterator[Block]:
+    for block in _smoke():
+        for operator in block.operators:
+            counted = replace(block, operators=[operator], strategies=_COUNTED[operator])
+            yield counted
+            yield replace(counted, execution="traced")
+
+
 def _default() -> Iterator[Block]:
     yield from _seeds()
     yield from _first_order()
@@ -193,7 +215,7 @@ def _on_threads() -> Iterator[Block]:
     yield replace(scalar, strategies=["vmap-vhvp", "nested-jvp"])
 
 
-GRIDS = {"smoke": _smoke, "default": _default, "full": _full}
+GRIDS = {"smoke": _smoke, "default": _default, "full": _full, "instructions": _instructions}
 
 
 def blocks(grid: str) -> list[Block]:

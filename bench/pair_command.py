@@ -16,6 +16,7 @@ from reports.signflip import TooFewPairsError
 from reports.verdict_files import as_json, junit, markdown, text
 from reports.waivers import WaiverFileError, read_waivers, waive
 
+from . import instructions
 from .arms import ArmError, Asked, arm
 from .checkouts import CheckoutError
 from .cores import claimed_cores
@@ -26,6 +27,7 @@ from .worker import Job
 USAGE_ERRORS = (
     ArmError,
     CheckoutError,
+    instructions.InstructionsError,
     PairError,
     ResultFileError,
     TooFewPairsError,
@@ -35,6 +37,8 @@ USAGE_ERRORS = (
 
 def pair_command(given: argparse.Namespace) -> int:
     """Measure both arms, print the verdicts, write them; the exit code says whether it failed."""
+    if given.instructions:
+        _countable(given)
     waivers = read_waivers(given.waivers) if given.waivers else ()
     with ExitStack() as stack:
         code = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arms-")))
@@ -42,7 +46,10 @@ def pair_command(given: argparse.Namespace) -> int:
         if claim.warning:
             print(f"bench: {claim.warning}", file=sys.stderr)
         pair = _pair(given, code, claim.cores)
-        judgement, stopped = compare(pair, pairs=given.pairs)
+        if given.instructions:
+            judgement, stopped = instructions.compare(pair, code), False
+        else:
+            judgement, stopped = compare(pair, pairs=given.pairs)
     if stopped:
         print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
         return 130
@@ -53,17 +60,28 @@ def pair_command(given: argparse.Namespace) -> int:
     return exit_code(judgement, strict=given.strict)
 
 
+def _countable(given: argparse.Namespace) -> None:
+    instructions.require(given.device)
+    for option, value in (("--inject", given.inject), ("--resume", given.resume)):
+        if value:
+            raise PairError(f"{option} goes with times, not with --instructions")
+    if set(given.threads) - {1}:
+        raise PairError("--instructions counts one thread: leave --threads")
+
+
 def _pair(given: argparse.Namespace, code: Path, cores: tuple[int, ...]) -> Pair:
-    options = [f"--grid={given.grid}", f"--dtype={given.dtype}", f"--device={given.device}"]
+    chosen = given.grid or ("instructions" if given.instructions else "smoke")
+    options = [f"--grid={chosen}", f"--dtype={given.dtype}", f"--device={given.device}"]
     options += [f"--only={part}" for part in given.only]
-    options += [f"--threads={','.join(map(str, given.threads))}"] if given.threads else []
+    threads = given.threads or ((1,) if given.instructions else ())
+    options += [f"--threads={','.join(map(str, threads))}"] if threads else []
     asked = Asked(Path.cwd(), given.strategies, given.workload, options)
     base = arm("base", given.base, asked, code, given.base_python or sys.executable)
     head = arm("head", given.head, asked, code, sys.executable)
     memory = None if given.device == "cuda" else given.memory or default_limit()
     inject = tuple(given.inject)
     job = Job((), (), 1, cores, given.limit, memory_bytes=memory, inject=inject)
-    grid = "own" if given.workload else given.grid
+    grid = "own" if given.workload else chosen
     pair = Pair((base, head), _folder(given), job, grid, given.device)
     for text_ in given.inject:
         name, _, ratio = text_.rpartition("=")

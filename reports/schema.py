@@ -71,7 +71,9 @@ MEASURES: dict[str, object] = {
     "loops": None,
     "warmup": None,
     "counters": {},
-    "instructions": None,
+    # Of a call on the CPU, in every round; and of each native function itself in the least of them.
+    "instructions": [],
+    "functions": {},
     "allocator_peak_bytes": None,
     "floor": {},
     "error": {},
