@@ -23,7 +23,6 @@ WARMUP_CALLS = 10
 # Each is a dump of its own, of so many calls: between rounds lies the jitter of a case.
 ROUNDS = 3
 CALLS = 10
-READY = "ready"
 
 
 def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> int:
@@ -37,6 +36,7 @@ def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> in
     from .workloads import load_workload
 
     given = _given(arguments)
+    ready = _ready()
     load_installed()
     for path in given.strategies:
         load_strategies(path)
@@ -44,7 +44,7 @@ def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> in
         load_workload(spec)
     freeze_imports()
     with Path(rows).open("w", encoding="utf-8", buffering=1) as file:
-        file.write(json.dumps(_ready()) + "\n")
+        file.write(json.dumps(ready) + "\n")
         for axes in json.loads(Path(cases).read_text()):
             file.write(json.dumps(_counted(axes)) + "\n")
     return 0
@@ -53,8 +53,10 @@ def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> in
 def _ready() -> dict[str, str]:
     import torch
 
+    if not hasattr(torch._C, "_valgrind_toggle"):
+        sys.exit(f"torch {torch.__version__} is built without callgrind's toggles")
     # Callgrind does not know every instruction of the machine: kernels may run another form.
-    return {"kind": READY, "capability": torch.backends.cpu.get_cpu_capability()}
+    return {"kind": "ready", "capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def _given(arguments: tuple[str, ...]) -> argparse.Namespace:
@@ -70,7 +72,8 @@ def _counted(axes: dict[str, Any]) -> dict[str, Any]:
     from .case import case_from_axes, subject
     from .record import recording
 
-    row: dict[str, Any] = {}
+    # Of another commit's case that cannot even be named here.
+    row: dict[str, Any] = {"kind": "row", **axes, "status": "error", "reason": "unknown axes"}
     dumps: list[int] = []
     try:
         with recording(case_from_axes(axes)) as row:

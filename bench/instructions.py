@@ -26,7 +26,7 @@ from reports.verdicts import Judgement
 
 from .arms import Arm, Listed
 from .callgrind import DumpError, parse
-from .counting import CALLS, READY, WARMUP_CALLS
+from .counting import CALLS, WARMUP_CALLS
 from .header import run_line
 from .pair import ARMS, Pair, PairError, comparable
 from .progress import Progress
@@ -66,7 +66,7 @@ def require(device: str) -> None:
 
 @dataclass(frozen=True)
 class Counting:
-    """The process of an arm: its cases, its files, and when its newest row came (monotonic s)."""
+    """The process of an arm: the cases that it counts, the folder of its files."""
 
     arm: Arm
     cases: Sequence[Listed]
@@ -97,8 +97,10 @@ def compare(pair: Pair, scratch: Path) -> Judgement:
         raise PairError(f"no case in common is {' or '.join(EXECUTIONS)}: nothing to count")
     total = sum(map(len, chosen))
     print(f"pair: {total} counts under callgrind, after two imports of torch", file=sys.stderr)
-    with _started(pair, chosen, scratch) as counting, Progress(total, "counting") as progress:
-        ends = _watched(counting, pair.job.limit_s, progress)
+    with _started(pair, chosen, scratch) as counting:
+        _await_imports(counting)
+        with Progress(total, "counting") as progress:
+            ends = _watched(counting, pair.job.limit_s, progress)
     for each, end in zip(counting, ends, strict=True):
         _write(pair, each, end)
     base, head = (load(_path(pair, name)) for name in ARMS)
@@ -154,9 +156,21 @@ def command(arm: Arm, folder: Path) -> list[str]:
     ]
 
 
+def _await_imports(counting: Sequence[Counting]) -> None:
+    """Wait until both arms are ready to count."""
+    begun = time.monotonic()
+    while any(not each.rows and each.process.poll() is None for each in counting):
+        if time.monotonic() - begun > START_S:
+            raise InstructionsError(f"torch is not imported after {START_S:.0f} s under callgrind")
+        time.sleep(POLL_S)
+    for each in counting:
+        if not each.rows:
+            raise InstructionsError(f"{each.arm.name} cannot be counted: {_last_words(each)}")
+
+
 def _watched(counting: Sequence[Counting], limit_s: float, progress: Progress) -> list[str]:
     """Wait for both arms; of each how it ended, empty where it counted all its cases."""
-    seen = [0 for _ in counting]
+    seen = [1 for _ in counting]
     newest = [time.monotonic() for _ in counting]
     ends: list[str | None] = [None for _ in counting]
     while None in ends:
@@ -164,12 +178,12 @@ def _watched(counting: Sequence[Counting], limit_s: float, progress: Progress) -
         for k, each in enumerate(counting):
             code = each.process.poll()
             rows = each.rows
-            for row in rows[max(seen[k], 1) :]:
+            for row in rows[seen[k] :]:
                 progress.advance(f"{each.arm.name}: {Listed(row).id}", row["status"])
             if len(rows) > seen[k]:
                 seen[k], newest[k] = len(rows), time.monotonic()
             waited = time.monotonic() - newest[k]
-            ends[k] = _end(code, waited, limit_s if rows else START_S, ends[k])
+            ends[k] = _end(code, waited, limit_s, ends[k])
             if ends[k] == "timeout":
                 each.process.kill()
     return [end or "" for end in ends]
@@ -185,9 +199,7 @@ def _end(code: int | None, waited_s: float, limit_s: float, before: str | None) 
 
 def _write(pair: Pair, each: Counting, end: str) -> None:
     """The result file of an arm: a row of each case."""
-    ready, *rows = each.rows or [{}]
-    if ready.get("kind") != READY:
-        raise InstructionsError(f"{each.arm.name} cannot be counted: {_last_words(each, end)}")
+    ready, *rows = each.rows
     header = run_line(_request(pair, each)) | {"kind": "run"}
     header["environment"] = header["environment"] | {"capability": ready["capability"]}
     with ResultFile(_path(pair, each.arm.name)) as file:
@@ -208,10 +220,10 @@ def _request(pair: Pair, each: Counting) -> Request:
     return Request(list(each.cases), *where, line=each.arm.line | line)
 
 
-def _last_words(each: Counting, end: str) -> str:
+def _last_words(each: Counting) -> str:
     said = (each.folder / "said").read_text(errors="replace").splitlines()
     own = [line for line in said if line.strip() and not line.startswith("==")]
-    return own[-1] if own else end or "it ended without a word"
+    return own[-1] if own else f"exit code {each.process.returncode}"
 
 
 def counted(row: Row, dumps: Sequence[Path]) -> Row:

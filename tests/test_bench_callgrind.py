@@ -42,7 +42,10 @@ def test_what_is_no_whole_dump_is_refused(text: str, said: str) -> None:
     ("name", "short"),
     [
         ("std::vector<long, std::allocator<long> >::~vector()", "std::vector::~vector"),
-        ("torch::Library& torch::Library::impl<char const*>(char const*) &", "torch::Library::impl"),
+        (
+            "torch::Library& torch::Library::impl<char const*>(char const*) &",
+            "torch::Library::impl",
+        ),
         ("c10::ArrayRef<long>::size() const", "c10::ArrayRef::size"),
         ("f(int) [clone .isra.0] [clone .cold]", "f"),
         ("operator new(unsigned long)", "operator new"),
@@ -50,7 +53,10 @@ def test_what_is_no_whole_dump_is_refused(text: str, said: str) -> None:
         ("c10::SmallVectorImpl<long>::operator=(c10::SmallVectorImpl<long>&&)", None),
         ("std::ostream& std::operator<< <char>(std::ostream&, char)", "std::operator<<"),
         ("bool c10::operator==(int, int)", "c10::operator=="),
-        ("c10::function_ref<void (long)>::callback_fn(long, long)", "c10::function_ref::callback_fn"),
+        (
+            "c10::function_ref<void (long)>::callback_fn(long, long)",
+            "c10::function_ref::callback_fn",
+        ),
         ("__memset_avx2_unaligned_erms", "__memset_avx2_unaligned_erms"),
     ],
 )

@@ -100,6 +100,74 @@ def test_a_refusal_stays_one() -> None:
     assert counted(row, []) == row | {"pass": 0}
 
 
+def test_what_a_process_did_not_come_to_is_said() -> None:
+    crashed, skipped = instructions._lost([Listed(case.axes) for case in CHOSEN[:2]], "crashed")
+    assert (crashed["status"], skipped["status"]) == ("crashed", "skipped")
+    assert CHOSEN[0].id in skipped["reason"]
+
+
+@pytest.mark.parametrize(
+    ("code", "waited_s", "end"),
+    [(None, 1.0, None), (None, 61.0, "timeout"), (0, 61.0, ""), (-11, 1.0, "crashed")],
+)
+def test_how_a_process_ended(code: int | None, waited_s: float, end: str | None) -> None:
+    assert instructions._end(code, waited_s, 60.0, None) == end
+    assert instructions._end(code, waited_s, 60.0, "timeout") == "timeout"
+
+
+VALGRIND = """#!/bin/sh
+for word; do case $word in --callgrind-out-file=*) out=${word#*=};; esac; done
+for number in 1 2 3 4 5 6; do cp DUMP $out.$number; done
+case $out in *head-dumps*) sed -i 's/^0 300$/0 400/;s/1030/1130/' $out.[123];; esac
+while case $1 in --*) true;; *) false;; esac; do shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch) -> Path:
+    """A repository without strategies; a valgrind that leaves dumps, of head three larger ones."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (
+        ("valgrind", VALGRIND.replace("DUMP", str(DUMP))),
+        ("setarch", '#!/bin/sh\nshift 2\nexec "$@"\n'),
+    ):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    repository = tmp_path / "repository"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(repository)]
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    (repository / "README").write_text("none")
+    subprocess.run([*git, "add", "README"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "First"], check=True)
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def test_planted_counts_become_verdicts_and_files(planted: Path, capsys) -> None:
+    only = ["--only", "gradient/autograd-grad/"]
+    assert main(["pair", "HEAD", "HEAD", "--instructions", *only]) == 1
+    folder = Path(capsys.readouterr().out.splitlines()[-1]).parent
+    slower, same = json.loads((folder / "verdicts.json").read_text())["cases"]
+    assert (slower["word"], same["word"]) == ("slower", "same")
+    assert slower["ratio"] == pytest.approx(113 / 103)
+    assert "what moved: interpreter +9.7 %" in slower["reason"]
+    written = {path.name for path in folder.iterdir()}
+    arms = {f"instructions-{name}.jsonl" for name in ("base", "head")}
+    assert written == arms | {f"verdicts.{form}" for form in ("json", "md", "xml")}
+
+
+def test_an_arm_that_cannot_import_is_one_line_and_2(planted: Path, capsys) -> None:
+    valgrind = planted.parent / "programs" / "valgrind"
+    valgrind.write_text("#!/bin/sh\necho ==1== noise >&2; echo no torch here >&2; exit 1\n")
+    only = ["--only", "gradient/autograd-grad/"]
+    assert main(["pair", "HEAD", "HEAD", "--instructions", *only]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "bench: base cannot be counted: no torch here"
+
+
 def plant(path: Path) -> None:
     """Put one operation more on the input into one strategy: some 3 % of its instructions."""
     plain = "return lambda x, v, *args: Orders(*push_dual(f, x, v, args))"
@@ -116,9 +184,9 @@ def test_a_planted_slowdown_is_found_and_nothing_else(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     plant(clone / "strategies" / "forward.py")
     subprocess.run([*git, "commit", "-qam", "Slower"], check=True)
+    only = ["--only", "jvp/d", "--only", "mlp-square", "--results", str(tmp_path / "out")]
     done = subprocess.run(
-        [*(sys.executable, "-m", "bench", "pair", "HEAD~1", "HEAD", "--instructions")]
-        + [*("--only", "jvp/d", "--only", "mlp-square", "--results", str(tmp_path / "out"))],
+        [sys.executable, "-m", "bench", "pair", "HEAD~1", "HEAD", "--instructions", *only],
         cwd=clone,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
