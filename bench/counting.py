@@ -20,9 +20,10 @@ from .guard import die_with, proven
 
 # Python specialises a function's bytecode in its first eight calls or so; torch fills caches in 3.
 WARMUP_CALLS = 10
-# Each is a dump of its own, of so many calls: between rounds lies the jitter of a case.
+# Each is a dump of its own, of so many calls: between rounds lies the jitter of a case. Its largest
+# part is what Python 3.11 cannot specialise and tries again in every 64th execution.
 ROUNDS = 3
-CALLS = 10
+CALLS = 20
 
 
 def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from reports.instructions import judge
 from reports.load import load
@@ -32,6 +29,7 @@ from .pair import ARMS, Pair, PairError, comparable
 from .progress import Progress
 from .record import ResultFile, Row, lines
 from .runner import Request
+from .valgrind import InstructionsError
 from .worker import Job, environment_for
 
 # What inductor compiles and CUDA captures would be counted while it is made, for minutes.
@@ -41,27 +39,6 @@ START_S = 900.0
 POLL_S = 0.5
 # Of a function's instructions a smaller part of its case is left out of the file.
 LEAST_PART = 1e-3
-
-
-class InstructionsError(RuntimeError):
-    """Instructions cannot be counted here; the message is one line and says why."""
-
-
-def require(device: str) -> None:
-    """Raise `InstructionsError` where instructions cannot be counted."""
-    if device != "cpu":
-        raise InstructionsError(f"--instructions counts on the CPU, not on {device}")
-    for program, package in (("valgrind", "valgrind"), ("setarch", "util-linux")):
-        if not shutil.which(program):
-            raise InstructionsError(
-                f"--instructions needs {program}, which is not here: apt-get install {package}"
-            )
-    supported = getattr(torch._C, "_valgrind_supported_platform", None)
-    if supported is None or not supported():
-        raise InstructionsError(
-            f"torch {torch.__version__} is built without callgrind's toggles here:"
-            " --instructions cannot be asked of it"
-        )
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from .checkouts import CheckoutError
 from .cores import claimed_cores
 from .memory import default_limit
 from .pair import Pair, PairError, compare
+from .valgrind import InstructionsError, require
 from .worker import Job
 
 USAGE_ERRORS = (
     ArmError,
     CheckoutError,
-    instructions.InstructionsError,
+    InstructionsError,
     PairError,
     ResultFileError,
     TooFewPairsError,
@@ -61,7 +62,7 @@ def pair_command(given: argparse.Namespace) -> int:
 
 
 def _countable(given: argparse.Namespace) -> None:
-    instructions.require(given.device)
+    require(given.device)
     for option, value in (("--inject", given.inject), ("--resume", given.resume)):
         if value:
             raise PairError(f"{option} goes with times, not with --instructions")

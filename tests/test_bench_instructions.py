@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import instructions
+from bench import instructions, valgrind
 from bench.__main__ import main
 from bench.arms import Arm, Listed
 from bench.counting import CALLS
 from bench.grid import blocks, cases
-from bench.instructions import InstructionsError, countable, counted, require
+from bench.instructions import countable, counted
+from bench.valgrind import InstructionsError, require
 from strategies import Operator, find
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +67,7 @@ def test_another_device_is_refused(capsys) -> None:
 
 @pytest.mark.parametrize("toggles", [None, lambda: False])
 def test_a_torch_without_toggles_is_refused(toggles, monkeypatch) -> None:
-    monkeypatch.setattr(instructions.shutil, "which", lambda name: name)
+    monkeypatch.setattr(valgrind.shutil, "which", lambda name: name)
     monkeypatch.setattr(torch._C, "_valgrind_supported_platform", toggles)
     with pytest.raises(InstructionsError, match="without callgrind's toggles"):
         require("cpu")
@@ -78,7 +79,7 @@ def test_a_torch_without_toggles_is_refused(toggles, monkeypatch) -> None:
     ids=lambda options: options[0],
 )
 def test_options_of_times_are_refused(options: list[str], monkeypatch, capsys) -> None:
-    monkeypatch.setattr(instructions.shutil, "which", lambda name: name)
+    monkeypatch.setattr(valgrind.shutil, "which", lambda name: name)
     assert main(["pair", "HEAD", "--instructions", *options]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert options[0] in line
@@ -160,8 +161,8 @@ def test_planted_counts_become_verdicts_and_files(planted: Path, capsys) -> None
 
 
 def test_an_arm_that_cannot_import_is_one_line_and_2(planted: Path, capsys) -> None:
-    valgrind = planted.parent / "programs" / "valgrind"
-    valgrind.write_text("#!/bin/sh\necho ==1== noise >&2; echo no torch here >&2; exit 1\n")
+    program = planted.parent / "programs" / "valgrind"
+    program.write_text("#!/bin/sh\necho ==1== noise >&2; echo no torch here >&2; exit 1\n")
     only = ["--only", "gradient/autograd-grad/"]
     assert main(["pair", "HEAD", "HEAD", "--instructions", *only]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -169,11 +170,13 @@ def test_an_arm_that_cannot_import_is_one_line_and_2(planted: Path, capsys) -> N
 
 
 def plant(path: Path) -> None:
-    """Put one operation more on the input into one strategy: some 3 % of its instructions."""
-    plain = "return lambda x, v, *args: Orders(*push_dual(f, x, v, args))"
+    """Put one operation more on v into one strategy: some 3 % of its instructions."""
+    plain = "return Orders(y, pull(y, x, v, create_graph=options.create_graph))"
     text = path.read_text(encoding="utf-8")
     assert text.count(plain) == 1
-    path.write_text(text.replace(plain, plain.replace("f, x,", "f, 1.0 * x,")), encoding="utf-8")
+    path.write_text(
+        text.replace(plain, plain.replace("x, v,", "x, v.add(1e-9),")), encoding="utf-8"
+    )
 
 
 @pytest.mark.slow
@@ -182,9 +185,9 @@ def test_a_planted_slowdown_is_found_and_nothing_else(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    plant(clone / "strategies" / "forward.py")
+    plant(clone / "strategies" / "loops.py")
     subprocess.run([*git, "commit", "-qam", "Slower"], check=True)
-    only = ["--only", "jvp/d", "--only", "mlp-square", "--results", str(tmp_path / "out")]
+    only = ["--only", "vjp/", "--only", "mlp-square", "--results", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-m", "bench", "pair", "HEAD~1", "HEAD", "--instructions", *only],
         cwd=clone,
@@ -197,7 +200,7 @@ def test_a_planted_slowdown_is_found_and_nothing_else(tmp_path: Path) -> None:
     found = json.loads(Path(done.stdout.splitlines()[-1]).read_text())["cases"]
     slower = [case for case in found if case["word"] == "slower"]
     assert slower
-    assert all(case["case"].startswith("jvp/dual-jvp/") for case in slower)
+    assert all(case["case"].startswith("vjp/autograd-grad/") for case in slower)
     named = [case["reason"].partition(";")[0].split(", ") for case in slower]
     assert all(len(functions) == 3 for functions in named)
     assert all(abs(case["ratio"] - 1) < 0.005 for case in found if case not in slower)
