@@ -51,7 +51,14 @@ def _pair(command: argparse.ArgumentParser) -> None:
     command.add_argument("base", metavar="BASE", help="a commit")
     command.add_argument("head", metavar="HEAD", nargs="?", help="without it the working tree")
     selection(command)
+    # By what is measured: times of smoke, or instructions of a few cases of it.
+    command.set_defaults(grid=None)
     _files(command)
+    command.add_argument(
+        "--instructions",
+        action="store_true",
+        help="count instructions under valgrind instead of taking times; a grid of its own",
+    )
     command.add_argument("--pairs", type=_count, default=8, metavar="K", help="of passes; 8")
     command.add_argument("--waivers", metavar="FILE.toml", help="slower cases that do not fail")
     command.add_argument("--strict", action="store_true", help="3 where a case is unclear")

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from strategies import Operator, strategies_for, violated_shape
 
+from .block import (
+    DIAGONAL,
+    DIVERGENCE,
+    GRADIENT,
+    HESSIAN,
+    HVP,
+    JACOBIAN,
+    JVP,
+    LAPLACIAN,
+    VJP,
+    Block,
+)
 from .case import Case, build
+from .exact_grids import counters, instructions
 from .workloads import UnknownWorkload
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], int]
-
-GRADIENT, VJP, JVP = Operator.GRADIENT, Operator.VJP, Operator.JVP
-JACOBIAN, DIVERGENCE, HVP = Operator.JACOBIAN, Operator.DIVERGENCE, Operator.HVP
-HESSIAN, DIAGONAL, LAPLACIAN = Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN
 
 
 class UnknownGrid(LookupError):
@@ -27,23 +37,6 @@ class UnknownGrid(LookupError):
 
 class NothingSelected(LookupError):
     """A selection that leaves no case; the message says what was asked."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One workload at one size, for some operators; every strategy of theirs is a case, or those
-    that are named."""
-
-    workload: str
-    operators: Sequence[Operator]
-    B: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-    execution: str = "eager"
-    create_graph: bool = False
-    chunk: int | None = None
-    strategies: Sequence[str] = ()
-    threads: Sequence[int] = (1,)
 
 
 def _sizes(block: Block, name: str, sizes: Iterable[int]) -> Iterator[Block]:
@@ -60,29 +53,6 @@ def _smoke() -> Iterator[Block]:
     yield Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=4, params={"n": 6})
     yield Block("seed-square", [DIAGONAL], B=4)
     yield Block("time-conditioned-field", [DIVERGENCE], B=4)
-
-
-def _counters() -> Iterator[Block]:
-    """Every strategy, eager and traced, to evaluate and to train, on the smallest sizes at which a
-    lost vmap, a lost chunk and a needless pass are seen: nothing here is timed."""
-    tall = Block("mlp-tall", [VJP, JVP, JACOBIAN], B=2, params={"n": 3, "m": 5})
-    separable = Block("seed-square", [DIAGONAL], B=2, params={"n": 3})
-    for block in (
-        tall,
-        Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=2, params={"n": 3}),
-        separable,
-        # The others have a Laplacian above, where this one refuses.
-        replace(separable, operators=[LAPLACIAN], strategies=["double-backward-ones"]),
-        Block("time-conditioned-field", [DIVERGENCE], B=2, params={"d": 3}),
-    ):
-        for execution in ("eager", "traced"):
-            yield replace(block, execution=execution)
-            yield replace(block, execution=execution, create_graph=True)
-    yield replace(tall, operators=[JACOBIAN], chunk=2)
-    # Other kinds of products, and operations that vmap has no rule for.
-    yield Block("cnn", [VJP, JACOBIAN], B=2)
-    yield Block("attention", [GRADIENT, HVP], B=2)
-    yield Block("lennard-jones", [GRADIENT, HVP], B=2, params={"atoms": 3})
 
 
 def _default() -> Iterator[Block]:
@@ -216,7 +186,13 @@ def _on_threads() -> Iterator[Block]:
     yield replace(scalar, strategies=["vmap-vhvp", "nested-jvp"])
 
 
-GRIDS = {"smoke": _smoke, "default": _default, "full": _full, "counters": _counters}
+GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
+    "smoke": _smoke,
+    "default": _default,
+    "full": _full,
+    "counters": counters,
+    "instructions": partial(instructions, _smoke),
+}
 
 
 def blocks(grid: str) -> list[Block]:

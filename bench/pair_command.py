@@ -16,6 +16,7 @@ from reports.verdict_files import as_json, junit, markdown, text
 from reports.verdicts import Judgement, TooFewPairsError, exit_code
 from reports.waivers import WaiverFileError, read_waivers, waive
 
+from . import instructions
 from .arms import ArmError, Asked, arms
 from .checkouts import CheckoutError
 from .cores import claimed_cores
@@ -23,11 +24,13 @@ from .memory import default_limit
 from .pair import Pair, PairError, compare
 from .record import ResultsError
 from .scratch import scratch
+from .valgrind import InstructionsError, require
 from .worker import Job
 
 USAGE_ERRORS = (
     ArmError,
     CheckoutError,
+    InstructionsError,
     PairError,
     ResultFileError,
     TooFewPairsError,
@@ -37,16 +40,24 @@ USAGE_ERRORS = (
 
 def pair_command(given: argparse.Namespace) -> int:
     """Measure both arms, print the verdicts, write them; the exit code says whether it failed."""
+    if given.instructions:
+        _countable(given)
     waivers = read_waivers(given.waivers) if given.waivers else ()
     with ExitStack() as stack:
-        pair = _pair(given, stack.enter_context(scratch()))
+        folder = stack.enter_context(scratch())
+        pair = _pair(given, folder)
         threads = max((case.threads for arm in pair.arms for case in arm.cases), default=1)
         claim = stack.enter_context(claimed_cores(threads))
         if claim.warning:
             print(f"bench: {claim.warning}", file=sys.stderr)
         job = replace(pair.job, threads=threads, pinned=claim.cores)
         warnings = (claim.warning,) if claim.warning else ()
-        judgement = compare(replace(pair, job=job, warnings=warnings), pairs=given.pairs)
+        ready = replace(pair, job=job, warnings=warnings)
+        judgement = (
+            instructions.compare(ready, folder)
+            if given.instructions
+            else compare(ready, pairs=given.pairs)
+        )
     if judgement is None:
         print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
         return 130
@@ -57,17 +68,28 @@ def pair_command(given: argparse.Namespace) -> int:
     return exit_code(judgement, strict=given.strict)
 
 
+def _countable(given: argparse.Namespace) -> None:
+    require(given.device)
+    for option, value in (("--inject", given.inject), ("--resume", given.resume)):
+        if value:
+            raise PairError(f"{option} goes with times, not with --instructions")
+    if set(given.threads) - {1}:
+        raise PairError("--instructions counts one thread: leave --threads")
+
+
 def _pair(given: argparse.Namespace, code: Path) -> Pair:
     folder = _folder(given)
-    options = [f"--grid={given.grid}", f"--dtype={given.dtype}", f"--device={given.device}"]
+    chosen = given.grid or ("instructions" if given.instructions else "smoke")
+    options = [f"--grid={chosen}", f"--dtype={given.dtype}", f"--device={given.device}"]
     options += [f"--only={part}" for part in given.only]
-    options += [f"--threads={','.join(map(str, given.threads))}"] if given.threads else []
+    threads = given.threads or ((1,) if given.instructions else ())
+    options += [f"--threads={','.join(map(str, threads))}"] if threads else []
     asked = Asked(Path.cwd(), given.strategies, given.workload, options)
     before = ("base", given.base, given.base_python or sys.executable)
     base, head = arms(asked, code, before, ("head", given.head, sys.executable))
     memory = None if given.device == "cuda" else given.memory or default_limit()
     job = Job((), (), 1, (), given.limit, memory_bytes=memory, inject=tuple(given.inject))
-    grid = "own" if given.workload else given.grid
+    grid = "own" if given.workload else chosen
     known = {case.id for case in head.cases}
     for text_ in given.inject:
         name, _, ratio = text_.rpartition("=")

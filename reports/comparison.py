@@ -73,6 +73,14 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class CountRules:
+    """What a comparison of counts asks for: a ratio is judged where it differs from 1 by more than
+    `least`, and where the rounds of its case differ by less."""
+
+    least: float = 0.02
+
+
+@dataclass(frozen=True)
 class Control:
     """A control in one stage: its ratio with the 99 % interval, and whether that shows it moved."""
 
@@ -91,7 +99,7 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     controls: tuple[Control, ...] = ()
     notes: tuple[str, ...] = ()
-    rules: Rules = RULES
+    rules: Rules | CountRules = RULES
 
     @property
     def contaminated(self) -> bool:

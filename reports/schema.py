@@ -74,7 +74,9 @@ MEASURES: dict[str, object] = {
     # flops ops elements storage_bytes peak_bytes result_bytes calls fallbacks train_peak_bytes, as
     # far as the row has them: docs/method.md, section Counters.
     "counters": {},
-    "instructions": None,
+    # Of a call on the CPU, in every round; and of each native function itself in the least of them.
+    "instructions": [],
+    "functions": {},
     "allocator_peak_bytes": None,
     "floor": {},
     "error": {},

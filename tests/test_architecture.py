@@ -24,6 +24,7 @@ ALLOWED = {
     "bench": {
         *("bench", "strategies", "reports.schema", "reports.verdicts", "reports.pairs"),
         *("reports.waivers", "reports.verdict_files"),
+        *("reports.comparison", "reports.instructions", "reports.load", "reports.signflip"),
     },
     "reports": {"reports"},
 }

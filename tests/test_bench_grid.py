@@ -19,7 +19,8 @@ def test_ids_are_unique_and_axes_return(grid: str) -> None:
     assert all(case_from_axes(case.axes) == case for case in found)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+# Instructions are counted of a choice.
+@pytest.mark.parametrize("grid", [name for name in GRIDS if name != "instructions"])
 def test_every_strategy_is_in_every_grid(grid: str) -> None:
     assert {(case.operator, case.strategy) for case in cases(blocks(grid))} == set(STRATEGIES)
 
