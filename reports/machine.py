@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import words
 from .estimator import of_pass, rounds
-from .summary import interval
+from .summary import time_interval
 
 # By what a control counts, from its count a second.
 RATES: Mapping[str, Callable[[float], str]] = {
@@ -30,6 +30,6 @@ def machine(controls: pd.DataFrame) -> dict[str, str]:
 
 def _rate(group: pd.DataFrame) -> str:
     ((kind, count),) = group["counters"].iloc[0].items()
-    mean, low, high = interval([np.log(count / of_pass(seconds)) for seconds in rounds(group)])
+    mean, low, high = time_interval([np.log(count / of_pass(seconds)) for seconds in rounds(group)])
     text = RATES[kind](float(np.exp(mean)))
     return text if words.missing(low) else f"{text} ± {words.percent(np.exp((high - low) / 2) - 1)}"

@@ -4,6 +4,12 @@ NOTE [intervals]
 The pass, a fresh process, is the unit of replication: rounds of one process share its memory layout
 and its luck. The estimate of a case is the geometric mean of its passes, the interval a t interval
 on the logarithms. Two cases are compared pass by pass, since what disturbs a pass disturbs both.
+
+NOTE [between runs]
+The passes of a run lie minutes apart at most, and within these a machine drifts as a whole: intervals
+of passes alone were apart for 8 % of pairs of runs of unchanged code. So the interval of a time, not
+that of a ratio within a run, has a second part, by quadrature: the standard deviation between runs, as
+measured (docs/method.md, "Estimator and pairing").
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ from . import words
 from .estimator import of_pass, rounds
 
 CONFIDENCE = 0.95
+# Of the logarithm of all times together.
+BETWEEN_RUNS = 0.013
 AXIS_COLUMNS = [
     *("id", "contest", "way", "operator", "strategy", "execution", "workload", "params"),
     *("B", "n", "m", "dtype", "device", "threads", "create_graph", "chunk", "layout"),
@@ -52,6 +60,13 @@ def interval(logs: Sequence[float]) -> tuple[float, float, float]:
         return mean, float("nan"), float("nan")
     half = stats.t.ppf((1 + CONFIDENCE) / 2, K - 1) * values.std(ddof=1) / np.sqrt(K)
     return mean, mean - float(half), mean + float(half)
+
+
+def time_interval(logs: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and interval of the logarithms of a time, see NOTE [between runs]."""
+    mean, low, _ = interval(logs)
+    half = float(np.hypot(mean - low, stats.norm.ppf((1 + CONFIDENCE) / 2) * BETWEEN_RUNS))
+    return mean, mean - half, mean + half
 
 
 def passes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +114,7 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
         row["reference_error"], row["worst_entry"] = most.get("bound"), most.get("elementwise")
     if worst != "ok" or timed is None:
         return row
-    mean, low, high = interval(np.log(timed["rank_s"]))
+    mean, low, high = time_interval(np.log(timed["rank_s"]))
     row["seconds"], row["low"], row["high"] = np.exp(mean), np.exp(low), np.exp(high)
     row["half_width"] = np.exp((high - low) / 2) - 1
     for name in ("evaluate_s", "train_s"):

@@ -105,4 +105,4 @@ def test_controls_are_no_cases_and_say_how_fast_the_machine_is(tmp_path: Path) -
     cases = rows(lambda *_: 1e-3, strategies=["loop-grad"])
     run = load(write(tmp_path / "run.jsonl", [*cases, *product]))
     assert set(run.rows["operator"]) == {"jacobian"}
-    assert machine(run.controls) == {"matrix-product, float32, size 512": "50.0 GFLOP/s ± 1 %"}
+    assert machine(run.controls) == {"matrix-product, float32, size 512": "50.0 GFLOP/s ± 3 %"}

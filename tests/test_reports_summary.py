@@ -18,7 +18,7 @@ from reports.estimator import ESTIMATORS, of_pass
 from reports.load import load
 from reports.markdown import regimes
 from reports.points import scaling_points
-from reports.summary import estimates, interval, own_share
+from reports.summary import BETWEEN_RUNS, estimates, factors, interval, own_share
 from reports.terminal import summary
 
 
@@ -239,3 +239,12 @@ def test_cpu_time_counts_where_one_thread_of_the_host_computes(
     lines = rows(lambda *_: 5e-3, strategies=["a"], noise=0, **fields)
     table = estimates(load(write(tmp_path / "run.jsonl", lines)).rows)
     assert list(table["seconds"]) == pytest.approx([seconds])
+
+
+def test_a_time_may_drift_between_runs_and_a_ratio_within_one_does_not(tmp_path: Path) -> None:
+    lines = rows(lambda s, _: {"a": 1e-3, "b": 2e-3}[s], strategies=["a", "b"], noise=0)
+    run = load(write(tmp_path / "run.jsonl", lines))
+    widths = estimates(run.rows)["half_width"]
+    assert list(widths) == pytest.approx([np.exp(1.96 * BETWEEN_RUNS) - 1] * 2, rel=1e-4)
+    ratios = factors(run.rows)
+    assert list(ratios["factor_low"]) == pytest.approx(list(ratios["factor_high"]))
