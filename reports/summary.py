@@ -6,10 +6,10 @@ and its luck. The estimate of a case is the geometric mean of its passes, the in
 on the logarithms. Two cases are compared pass by pass, since what disturbs a pass disturbs both.
 
 NOTE [between runs]
-The passes of a run lie minutes apart at most, and within these a machine drifts as a whole: intervals
-of passes alone were apart for 8 % of pairs of runs of unchanged code. So the interval of a time, not
-that of a ratio within a run, has a second part, by quadrature: the standard deviation between runs, as
-measured (docs/method.md, "Estimator and pairing").
+A machine drifts as a whole, slower than the passes of a run follow each other: intervals of passes
+alone were apart for 8 % of the pairs of runs of unchanged code. So the interval of a time, unlike
+that of a ratio within a run, has a second part, by quadrature: the standard deviation between runs,
+as measured (docs/method.md, "Between runs").
 """
 
 from __future__ import annotations
