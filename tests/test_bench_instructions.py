@@ -46,7 +46,7 @@ def test_eager_choice_is_part_of_the_smoke_grid() -> None:
 def test_compiled_and_threaded_cases_are_not_counted() -> None:
     axes = CHOSEN[0].axes
     given = [axes, axes | {"execution": "compile"}, axes | {"threads": 2}]
-    arm = Arm("base", None, (), (), sys.executable, tuple(map(Listed, given)), {})
+    arm = Arm("base", None, (), (), (), sys.executable, tuple(map(Listed, given)), {})
     assert [case.axes for case in countable(arm)] == [axes]
 
 
@@ -125,9 +125,19 @@ exec "$@"
 """
 
 
+OWN = '''
+"""A file of the repository: without one there would be nothing that could differ."""
+from strategies import Operator, strategy
+
+@strategy(Operator.GRADIENT, mode="reverse", sweep="one-pass")
+def own(f, inputs, options):
+    """Is not selected."""
+'''
+
+
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch) -> Path:
-    """A repository without strategies; a valgrind that leaves dumps, of head three larger ones."""
+    """A repository with a strategy; a valgrind that leaves dumps, of head three larger ones."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, text in (
@@ -140,15 +150,15 @@ def planted(tmp_path: Path, monkeypatch) -> Path:
     repository = tmp_path / "repository"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(repository)]
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
-    (repository / "README").write_text("none")
-    subprocess.run([*git, "add", "README"], check=True)
+    (repository / "own.py").write_text(OWN)
+    subprocess.run([*git, "add", "own.py"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "First"], check=True)
     monkeypatch.chdir(repository)
     return repository
 
 
 def test_planted_counts_become_verdicts_and_files(planted: Path, capsys) -> None:
-    only = ["--only", "gradient/autograd-grad/"]
+    only = ["--only", "gradient/autograd-grad/", "--strategies", "own.py"]
     assert main(["pair", "HEAD", "HEAD", "--instructions", *only]) == 1
     folder = Path(capsys.readouterr().out.splitlines()[-1]).parent
     slower, same = json.loads((folder / "verdicts.json").read_text())["cases"]
@@ -163,7 +173,7 @@ def test_planted_counts_become_verdicts_and_files(planted: Path, capsys) -> None
 def test_an_arm_that_cannot_import_is_one_line_and_2(planted: Path, capsys) -> None:
     program = planted.parent / "programs" / "valgrind"
     program.write_text("#!/bin/sh\necho ==1== noise >&2; echo no torch here >&2; exit 1\n")
-    only = ["--only", "gradient/autograd-grad/"]
+    only = ["--only", "gradient/autograd-grad/", "--strategies", "own.py"]
     assert main(["pair", "HEAD", "HEAD", "--instructions", *only]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == "bench: base cannot be counted: no torch here"
