@@ -103,8 +103,14 @@ def when(row: Any, commit: bool = True) -> str:
 
 def moved(step: Any) -> str:
     """The controls that step with a case, or an empty text."""
-    names = [f"{case.split('/')[1]} {words.factor(ratio)}" for case, ratio in step["moved"]]
+    names = [f"{_control(case)} {words.factor(ratio)}" for case, ratio in step["moved"]]
     return f"the machine moved too: {words.listed(names)}" if names else ""
+
+
+def _control(case: str) -> str:
+    """`matrix-product B=512`: there are controls of one name and several sizes."""
+    parts = case.split("/")
+    return " ".join([parts[1], *(part for part in parts if part.startswith("B="))])
 
 
 def grouped_cuts(found: History) -> pd.DataFrame:

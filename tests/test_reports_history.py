@@ -287,7 +287,7 @@ def test_controls_that_step_with_a_case_are_said_beside_it(tmp_path: Path) -> No
     assert list(whole.steps[whole.steps["control"]]["moved"]) == [[]]
     ((name, ratio),) = step["moved"]
     assert (name, ratio) == (CONTROL, pytest.approx(1.3, rel=0.02))
-    assert "the machine moved too: gemm 1.3" in markdown(whole, "")
+    assert "the machine moved too: gemm B=4 1.3" in markdown(whole, "")
     assert "**1 step, 1 series, 20 runs" in markdown(whole, "")
 
 
@@ -443,7 +443,7 @@ def planted(folder: Path) -> None:
         ("jacobian", "vmap-jacrev"): noisy(24, 1.12, at=14, sd=0.02, seed=1),
         ("hessian", "loop-double-backward"): noisy(24, 1.31, at=9, sd=0.02, seed=2),
         ("hvp", "double-backward"): noisy(24, sd=0.02, seed=3),
-        ("control", "matmul"): noisy(24, 1.1, at=14, sd=0.01, seed=4),
+        ("control", "matrix-product"): noisy(24, 1.1, at=14, sd=0.01, seed=4),
     }
     of_all = {"sizes": (8,), "workload": "mlp-square", "noise": 0}
     for k in range(24):
