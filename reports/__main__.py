@@ -1,4 +1,4 @@
-"""`python -m reports html | summary | export | compare`."""
+"""`python -m reports html | summary | export | compare | history`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line; building it does not import pandas."""
     top = argparse.ArgumentParser(
         prog="python -m reports",
-        description="Read result files: page, summary, export, comparison.",
+        description="Read result files: page, summary, export, comparison, history.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     html = commands.add_parser("html", help="write the page and print its path")
@@ -30,18 +30,31 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
     )
-    compare = commands.add_parser("compare", help="compare two result files; times never fail")
-    compare.add_argument("base", help="a result file, the earlier one")
-    compare.add_argument("head", help="a result file, the later one")
-    compare.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
+    _compare(commands.add_parser("compare", help="compare two result files; times never fail"))
+    _history(commands.add_parser("history", help="find steps in a folder of runs; never fails"))
+    return top
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("base", help="a result file, the earlier one")
+    command.add_argument("head", help="a result file, the later one")
+    _output(command, "write the verdicts: .json, .xml (JUnit) or .md; may be given again")
+
+
+def _history(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", help="of result files, .gz too")
+    command.add_argument(
+        "--only",
         action="append",
         default=[],
-        help="write the verdicts: .json, .xml (JUnit) or .md; may be given again",
+        metavar="PART",
+        help="only cases whose id holds PART; given again, every PART",
     )
-    return top
+    _output(command, "write steps and cuts: .md or .json, every time: .csv; may be given again")
+
+
+def _output(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("-o", "--output", metavar="FILE", action="append", default=[], help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from .answer import answer
 from .compare import compare
-from .comparison import Judgement, exit_code
+from .comparison import exit_code
 from .coverage import coverage
 from .export import as_json, csv
+from .history import HistoryError
+from .history_files import FORMS as HISTORY_FORMS
+from .history_files import read
 from .load import ResultFileError, load
 from .markdown import MarkersError, between_markers, regimes
 from .page import page
-from .terminal import WIDTH, summary
+from .terminal import WIDTH, history_table, summary
 from .verdict_files import FORMS, text
 
 
@@ -38,9 +42,13 @@ def _beside(run: str) -> Path:
 
 def summary_command(given: argparse.Namespace) -> None:
     """Print the summary."""
+    summary(answer(load(given.run)), _console())
+
+
+def _console() -> Console:
     console = Console()
     console.width = min(console.width if console.is_terminal else WIDTH, WIDTH)
-    summary(answer(load(given.run)), console)
+    return console
 
 
 def export_command(given: argparse.Namespace) -> None:
@@ -60,7 +68,7 @@ def export_command(given: argparse.Namespace) -> None:
 def compare_command(given: argparse.Namespace) -> int:
     """Print and write the comparison of two result files; 1 only for what fails now or is gone."""
     # Before anything is read, so that a wrong name costs nothing.
-    forms = {path: _form(path) for path in given.output}
+    forms = {path: _form(path, FORMS) for path in given.output}
     found = compare(load(given.base), load(given.head))
     code = exit_code(found)
     if code == 2:
@@ -72,11 +80,27 @@ def compare_command(given: argparse.Namespace) -> int:
     return code
 
 
-def _form(path: str) -> Callable[[Judgement, str], str]:
+def history_command(given: argparse.Namespace) -> None:
+    """Print and write the steps of a folder's runs: notes, so the exit code is 0 with them too."""
+    forms = {path: _form(path, HISTORY_FORMS) for path in given.output}
+    found, notes = read(given.folder, given.only)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    history_table(found, _console())
+    for path, form in forms.items():
+        _write(path, form(found, f"History of {given.folder}"))
+
+
+Found = TypeVar("Found")
+
+
+def _form(
+    path: str, forms: Mapping[str, Callable[[Found, str], str]]
+) -> Callable[[Found, str], str]:
     ending = Path(path).suffix
-    if ending not in FORMS:
-        raise ResultFileError(f"{path}: its ending says the form, one of {', '.join(FORMS)}")
-    return FORMS[ending]
+    if ending not in forms:
+        raise ResultFileError(f"{path}: its ending says the form, one of {', '.join(forms)}")
+    return forms[ending]
 
 
 def _write(path: str | Path, text: str) -> None:
@@ -84,7 +108,7 @@ def _write(path: str | Path, text: str) -> None:
     print(path)
 
 
-USAGE_ERRORS = (ResultFileError, MarkersError, OSError)
+USAGE_ERRORS = (ResultFileError, HistoryError, MarkersError, OSError)
 
 # A command without an exit code of its own is 0.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
@@ -92,4 +116,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "summary": summary_command,
     "export": export_command,
     "compare": compare_command,
+    "history": history_command,
 }

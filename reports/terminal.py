@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from . import words
 from .answer import Answer, environment, verdict
+from .history import History
+from .history_files import cut_lines, headline, machine_lines, moved, trend_lines, when
 
 WIDTH = 100
 
@@ -52,5 +55,34 @@ def _regimes(found: Answer) -> Table:
             words.factor(row["margin"]),
             words.factor(row["speedup"]),
             Text(tie),
+        )
+    return table
+
+
+def history_table(found: History, console: Console) -> None:
+    """Print the steps, largest first, then how much was looked at, cuts and machines."""
+    steps = found.steps[~found.steps["control"]]
+    if len(steps):
+        console.print(_stepped(found, steps))
+        console.print()
+    console.print(Text(headline(found)))
+    machines = machine_lines(found) if len(found.machines) > 1 else []
+    for line in (*trend_lines(found), *cut_lines(found), *machines):
+        console.print(Text(line, style="dim"))
+
+
+def _stepped(found: History, steps: pd.DataFrame) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("ratio", "95 % interval", "runs", "since"):
+        table.add_column(name, justify="left" if name == "since" else "right", no_wrap=True)
+    table.add_column("case", overflow="fold")
+    for _, step in steps.iterrows():
+        said = [step["id"], f"on {step['machine']}" if len(found.machines) > 1 else "", moved(step)]
+        table.add_row(
+            words.factor(step["ratio"]),
+            words.factor_interval(step["low"], step["high"]),
+            f"{step['before']}, {step['after']}",
+            when(step),
+            Text("\n".join(filter(None, said))),
         )
     return table
