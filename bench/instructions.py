@@ -1,7 +1,7 @@
 """Two commits compared by instructions: both arms at once under callgrind, a process each.
 
-Instructions do not depend on what else the machine does: no passes in turn, no stages. The judge is
-`reports.instructions`; docs/regression-tracking.md is its reason.
+Instructions do not depend on what else the machine does: no passes in turn, one stage. The reports
+judge; docs/regression-tracking.md is their reason.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.instructions import judge
-from reports.load import load
-from reports.verdicts import Judgement
+from reports.schema import COUNTED, stage_file
 
 from .arms import Arm, Listed
 from .callgrind import DumpError, parse
 from .counting import CALLS, WARMUP_CALLS
 from .header import run_line
-from .pair import ARMS, Pair, PairError, comparable
+from .pair import Pair, PairError, comparable
 from .progress import Progress
 from .record import ResultFile, Row, lines
 from .runner import Request
@@ -63,8 +61,8 @@ def countable(arm: Arm) -> list[Listed]:
     return [case for case in found if case.threads == 1]
 
 
-def compare(pair: Pair, scratch: Path) -> Judgement:
-    """Count both arms, write their files, judge. scratch: a folder for dumps.
+def count(pair: Pair, scratch: Path) -> None:
+    """Count both arms into the comparison's folder. scratch: a folder for dumps.
 
     Raises `PairError`, `InstructionsError`.
     """
@@ -80,12 +78,6 @@ def compare(pair: Pair, scratch: Path) -> Judgement:
             ends = _watched(counting, pair.job.limit_s, progress)
     for each, end in zip(counting, ends, strict=True):
         _write(pair, each, end)
-    base, head = (load(_path(pair, name)) for name in ARMS)
-    return judge(base, head)
-
-
-def _path(pair: Pair, name: str) -> Path:
-    return pair.folder / f"instructions-{name}.jsonl"
 
 
 @contextmanager
@@ -179,7 +171,7 @@ def _write(pair: Pair, each: Counting, end: str) -> None:
     ready, *rows = each.rows
     header = run_line(_request(pair, each)) | {"kind": "run"}
     header["environment"] = header["environment"] | {"capability": ready["capability"]}
-    with ResultFile(_path(pair, each.arm.name)) as file:
+    with ResultFile(pair.folder / stage_file(COUNTED, each.arm.name)) as file:
         file.write(header)
         number = 0
         for row in rows:
@@ -192,7 +184,7 @@ def _write(pair: Pair, each: Counting, end: str) -> None:
 
 
 def _request(pair: Pair, each: Counting) -> Request:
-    line = {"pair": {"id": pair.folder.name, "arm": each.arm.name, "stage": "instructions"}}
+    line = {"pair": {"id": pair.folder.name, "arm": each.arm.name, "stage": COUNTED}}
     where = (pair.grid, 1, pair.device, pair.folder, pair.job)
     return Request(list(each.cases), *where, line=each.arm.line | line)
 

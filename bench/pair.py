@@ -1,30 +1,28 @@
 """Two commits compared: both measured now, here, in turn, a pass of one and a pass of the other.
 
 The screen measures every case in K pairs of passes; what it suspects is measured again, with the
-controls, in fresh passes. The judge is `reports.verdicts`; docs/regression-tracking.md is its
-reason. One result file for each arm and stage, in a folder of the comparison's own.
+controls, in fresh passes. The reports judge; docs/regression-tracking.md is their reason. One
+result file for each arm and stage, in a folder of the comparison's own.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.pairs import paired_files
-from reports.verdicts import RULES, Judgement, judge, require_pairs, suspects
+from reports.schema import ARMS, STAGES, stage_file
+from reports.verdicts import RULES, require_pairs
 
+from . import judge
 from .arms import Arm
 from .case import Timed
 from .controls import controls
 from .record import lines
 from .runner import Outcome, Request, run_in_turn
 from .worker import Job
-
-ARMS = ("base", "head")
 
 
 class PairError(RuntimeError):
@@ -71,38 +69,25 @@ def comparable(pair: Pair) -> None:
         raise PairError("not comparable: base and head have no case in common")
 
 
-def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> Judgement | None:
-    """Measure and judge; None where it was told to end before its last pass.
+def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> bool:
+    """Measure both stages into the folder; whether it came to its last pass, and was not told to
+    end before. A comparison that is there already is gone on with.
 
-    A comparison that is there already is gone on with.
+    Raises `PairError`, `JudgeError`, `TooFewPairsError`.
     """
     comparable(pair)
     require_pairs(pairs, RULES.screen_level)
-    if _measured(pair, "screen", pairs, pair.known):
-        return None
-    suspected = suspects(paired_files(*_files(pair, ["screen"])))
+    screen, confirm = STAGES
+    if _interrupted(pair, screen, pairs, pair.known):
+        return False
+    suspected = judge.suspects(pair.folder)
     print(f"pair: {len(suspected)} suspected by the screen", file=sys.stderr)
     if not suspected:
-        return _judged(pair, ["screen"])
-    if _measured(pair, "confirm", RULES.confirm_pairs, set(suspected)):
-        return None
-    return _judged(pair, ["screen", "confirm"])
+        return True
+    return not _interrupted(pair, confirm, RULES.confirm_pairs, suspected)
 
 
-def _judged(pair: Pair, stages: Sequence[str]) -> Judgement:
-    return judge(paired_files(*_files(pair, stages)))
-
-
-def _files(pair: Pair, stages: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    base, head = ([_path(pair, stage, arm) for stage in stages] for arm in ARMS)
-    return base, head
-
-
-def _path(pair: Pair, stage: str, arm: str) -> Path:
-    return pair.folder / f"{stage}-{arm}.jsonl"
-
-
-def _measured(pair: Pair, stage: str, passes: int, cases: set[str]) -> bool:
+def _interrupted(pair: Pair, stage: str, passes: int, cases: set[str]) -> bool:
     """Measure a stage of both arms; whether it was told to end."""
     requests = [_request(pair, arm, stage, passes, cases) for arm in pair.arms]
     # By the comparison's name, so that going on with it begins with the same arm.
@@ -114,7 +99,7 @@ def _measured(pair: Pair, stage: str, passes: int, cases: set[str]) -> bool:
 
 
 def _request(pair: Pair, arm: Arm, stage: str, passes: int, cases: set[str]) -> Request:
-    path = _path(pair, stage, arm.name)
+    path = pair.folder / stage_file(stage, arm.name)
     job = Job(
         strategies=arm.strategies,
         workloads=arm.workloads,

@@ -7,22 +7,20 @@ import shlex
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
-from reports.pairs import ResultFileError
-from reports.verdict_files import as_json, junit, markdown, text
-from reports.verdicts import Judgement, TooFewPairsError, exit_code
-from reports.waivers import WaiverFileError, read_waivers, waive
+from reports.schema import STAGES
+from reports.verdicts import TooFewPairsError
 
-from . import instructions
+from . import instructions, judge
 from .arms import ArmError, Asked, arms
 from .checkouts import CheckoutError
 from .cores import claimed_cores
+from .judge import JudgeError
 from .memory import default_limit
 from .pair import Pair, PairError, compare
-from .record import ResultsError
 from .scratch import scratch
 from .valgrind import InstructionsError, require
 from .worker import Job
@@ -31,18 +29,18 @@ USAGE_ERRORS = (
     ArmError,
     CheckoutError,
     InstructionsError,
+    JudgeError,
     PairError,
-    ResultFileError,
     TooFewPairsError,
-    WaiverFileError,
 )
 
 
 def pair_command(given: argparse.Namespace) -> int:
-    """Measure both arms, print the verdicts, write them; the exit code says whether it failed."""
+    """Measure both arms, have them judged; the exit code says whether something failed."""
     if given.instructions:
         _countable(given)
-    waivers = read_waivers(given.waivers) if given.waivers else ()
+    if given.waivers:
+        judge.check_waivers(given.waivers)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
         pair = _pair(given, folder)
@@ -53,19 +51,12 @@ def pair_command(given: argparse.Namespace) -> int:
         job = replace(pair.job, threads=threads, pinned=claim.cores)
         warnings = (claim.warning,) if claim.warning else ()
         ready = replace(pair, job=job, warnings=warnings)
-        judgement = (
-            instructions.compare(ready, folder)
-            if given.instructions
-            else compare(ready, pairs=given.pairs)
-        )
-    if judgement is None:
-        print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
-        return 130
-    judgement = waive(judgement, waivers, date.today())
-    _written(pair.folder, judgement, given)
-    print(text(judgement))
-    print(pair.folder / "verdicts.json")
-    return exit_code(judgement, strict=given.strict)
+        if given.instructions:
+            instructions.count(ready, folder)
+        elif not compare(ready, pairs=given.pairs):
+            print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
+            return 130
+    return judge.verdicts(pair.folder, _title(given), given.waivers, strict=given.strict)
 
 
 def _countable(given: argparse.Namespace) -> None:
@@ -91,10 +82,10 @@ def _pair(given: argparse.Namespace, code: Path) -> Pair:
     job = Job((), (), 1, (), given.limit, memory_bytes=memory, inject=tuple(given.inject))
     grid = "own" if given.workload else chosen
     known = {case.id for case in head.cases}
-    for text_ in given.inject:
-        name, _, ratio = text_.rpartition("=")
+    for text in given.inject:
+        name, _, ratio = text.rpartition("=")
         if name not in known or not _above_one(ratio):
-            raise PairError(f"--inject {text_}: it is ID=RATIO, of a case of head, such as ID=1.10")
+            raise PairError(f"--inject {text}: it is ID=RATIO, of a case of head, such as ID=1.10")
     return Pair((base, head), folder, job, grid, given.device)
 
 
@@ -108,7 +99,7 @@ def _above_one(ratio: str) -> bool:
 def _folder(given: argparse.Namespace) -> Path:
     """Where the files go: the comparison that is gone on with, or a new one's."""
     if given.resume:
-        if not any(Path(given.resume).glob("screen-*.jsonl")):
+        if not any(Path(given.resume).glob(f"{STAGES[0]}-*.jsonl")):
             raise PairError(f"{given.resume} is no folder of a comparison: nothing to go on with")
         return Path(given.resume)
     return Path(given.results) / f"pair-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
@@ -119,12 +110,6 @@ def _again(folder: Path) -> str:
     return shlex.join(said if "--resume" in said else [*said, "--resume", str(folder)])
 
 
-def _written(folder: Path, judgement: Judgement, given: argparse.Namespace) -> None:
+def _title(given: argparse.Namespace) -> str:
     title = f"{given.base} → {given.head or 'working tree'}"
-    title += f", slowed on purpose: {', '.join(given.inject)}" if given.inject else ""
-    try:
-        (folder / "verdicts.json").write_text(as_json(judgement, title, strict=given.strict))
-        (folder / "verdicts.xml").write_text(junit(judgement, title), encoding="utf-8")
-        (folder / "verdicts.md").write_text(markdown(judgement, title), encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"cannot write into {folder}: {error.strerror}") from error
+    return title + (f", slowed on purpose: {', '.join(given.inject)}" if given.inject else "")

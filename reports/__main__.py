@@ -1,10 +1,11 @@
-"""`python -m reports html | summary | export | compare | history`."""
+"""`python -m reports html | summary | export | compare | verdicts | history | …`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
     )
     _compare(commands.add_parser("compare", help="compare two result files; times never fail"))
+    _folder(commands)
     _history(commands.add_parser("history", help="find steps in a folder of runs; never fails"))
     return top
 
@@ -39,6 +41,19 @@ def _compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("base", help="a result file, the earlier one")
     command.add_argument("head", help="a result file, the later one")
     _output(command, "write the verdicts: .json, .xml (JUnit) or .md; may be given again")
+
+
+def _folder(commands: Any) -> None:
+    """What is asked of the folder of a comparison that `python -m bench pair` measured."""
+    suspects = commands.add_parser("suspects", help="print the cases that a screen suspects")
+    suspects.add_argument("folder", help="of a comparison")
+    verdicts = commands.add_parser("verdicts", help="judge a comparison; 1 where something fails")
+    verdicts.add_argument("folder", help="of a comparison; the verdicts are written into it")
+    verdicts.add_argument("--waivers", metavar="FILE.toml", help="slower cases that do not fail")
+    verdicts.add_argument("--title", default="Comparison", help="of what is written")
+    verdicts.add_argument("--strict", action="store_true", help="3 where a case is unclear")
+    waivers = commands.add_parser("waivers", help="print the waivers of a file")
+    waivers.add_argument("file", metavar="FILE.toml")
 
 
 def _history(command: argparse.ArgumentParser) -> None:
@@ -58,7 +73,8 @@ def _output(command: argparse.ArgumentParser, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit codes 0, 2 (a file cannot be read or written), and compare's own 1."""
+    """Run one command; exit codes 0, 2 (a file cannot be read or written); compare and verdicts
+    have their own."""
     given = parser().parse_args(arguments)
     # Only now: pandas takes a second to import, and --help needs none of it.
     from . import commands

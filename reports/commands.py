@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from . import folder_commands
 from .answer import answer
 from .compare import compare
 from .comparison import exit_code
@@ -108,7 +109,13 @@ def _write(path: str | Path, text: str) -> None:
     print(path)
 
 
-USAGE_ERRORS = (ResultFileError, HistoryError, MarkersError, OSError)
+USAGE_ERRORS = (
+    HistoryError,
+    MarkersError,
+    OSError,
+    ResultFileError,
+    *folder_commands.USAGE_ERRORS,
+)
 
 # A command without an exit code of its own is 0.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
@@ -116,5 +123,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "summary": summary_command,
     "export": export_command,
     "compare": compare_command,
+    **folder_commands.COMMANDS,
     "history": history_command,
 }

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .comparison import Comparison
-from .load import ResultFileError, Run, load
+from .load import Run
 from .summary import passes, worst_status
-
-__all__ = ["ResultFileError", "paired", "paired_files"]
 
 
 def paired(base: Sequence[Run], head: Sequence[Run]) -> Comparison:
@@ -29,11 +26,6 @@ def paired(base: Sequence[Run], head: Sequence[Run]) -> Comparison:
         barred=barred(base[0], head[0]),
         reasons=reasons(before) | reasons(after),
     )
-
-
-def paired_files(base: Sequence[str | Path], head: Sequence[str | Path]) -> Comparison:
-    """`paired` of result files. Raises `ResultFileError`."""
-    return paired([load(path) for path in base], [load(path) for path in head])
 
 
 def _all_rows(runs: Sequence[Run]) -> pd.DataFrame:

@@ -11,6 +11,11 @@ SCHEMA = 1
 # The operator of rows that measure the machine, with no code of ours.
 CONTROL = "control"
 
+# A comparison: its arms, its stages by times, and the one by instructions.
+ARMS = ("base", "head")
+STAGES = ("screen", "confirm")
+COUNTED = "instructions"
+
 KINDS = ("run", "started", "row", "resume", "end")
 STATUSES = ("ok", "wrong", "unsupported", "error", "oom", "timeout", "crashed", "skipped")
 FAULTS = ("wrong", "error", "crashed")
@@ -88,6 +93,12 @@ MEASURES: dict[str, object] = {
 
 
 Axes = Mapping[str, Any]
+
+
+def stage_file(stage: str, arm: str) -> str:
+    """The name of the result file of an arm in a stage of a comparison."""
+    return f"{stage}-{arm}.jsonl"
+
 
 # How a strategy runs: with its name it is what competes within a contest.
 _RUNS = ("execution", "chunk")

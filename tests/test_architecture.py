@@ -22,9 +22,7 @@ FUNCTION = 40
 ALLOWED = {
     "strategies": {"strategies"},
     "bench": {
-        *("bench", "strategies", "reports.schema", "reports.verdicts", "reports.pairs"),
-        *("reports.waivers", "reports.verdict_files"),
-        *("reports.comparison", "reports.instructions", "reports.load", "reports.signflip"),
+        *("bench", "strategies", "reports.schema", "reports.verdicts"),
     },
     "reports": {"reports"},
 }

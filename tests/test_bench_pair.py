@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,23 +20,35 @@ import pytest
 from made_runs import rows, write
 
 from bench import arms as arms_module
-from bench import facts, pair, pair_command, runner
+from bench import facts, judge, pair, pair_command, runner
 from bench import scratch as scratch_module
 from bench.__main__ import main
 from bench.arms import Arm, ArmError, Asked, Listed, arms
 from bench.checkouts import CheckoutError, checkout, repository
 from bench.runner import Outcome, Request
+from reports import folder as folder_module
+from reports.__main__ import main as reports_main
 from reports.load import load
 from reports.schema import AXES
-from reports.verdicts import RULES, judge
+from reports.verdicts import RULES
+from reports.verdicts import judge as judged
 
 # Repositories
+
+
+def in_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `judge.ask` gives, without the seconds of a process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = reports_main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks of these tests are nobody else's, nor is a git that runs them from a hook theirs."""
     monkeypatch.setattr(scratch_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(judge, "ask", in_process)
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -533,6 +547,30 @@ def test_as_many_cores_are_claimed_as_a_case_has_threads(
     assert asked[0].line["environment"]["threads"] == there
 
 
+# The judge is a process of its own
+
+
+def test_a_folder_that_was_kept_is_judged_again_by_a_process(
+    plant: Plant,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    plant(measured("a", "b"), OUTCOMES["slower"][0])
+    _, out, _ = told(capsys, "main")
+    folder = Path(out.splitlines()[-1]).parent
+    monkeypatch.undo()
+    # A package of its name where it is run from is not the one that is asked.
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "__init__.py").write_text("raise ImportError('another reports')")
+    monkeypatch.chdir(tmp_path)
+    assert judge.suspects(folder) == {id_of("a")}
+    assert judge.verdicts(folder, "main → working tree", None, strict=False) == 1
+    assert capsys.readouterr().out == out
+    with pytest.raises(judge.JudgeError, match="none is no folder of a comparison: it holds no"):
+        judge.verdicts(tmp_path / "none", "x", None, strict=False)
+
+
 # Going on
 
 
@@ -629,8 +667,8 @@ def test_a_users_repository_is_interrupted_gone_on_with_and_judged(
     # What costs are the processes: two pairs show whose code runs, if no level has to be reached.
     easy = replace(RULES, screen_level=0.6)
     monkeypatch.setattr(pair, "RULES", easy)
-    monkeypatch.setattr(pair, "suspects", lambda _: ())
-    monkeypatch.setattr(pair, "judge", lambda found: judge(found, easy))
+    monkeypatch.setattr(folder_module, "suspects", lambda _: ())
+    monkeypatch.setattr(folder_module, "judge", lambda found: judged(found, easy))
     monkeypatch.setattr(pair, "controls", lambda *_: [])
     measure, stopped = runner._pass, []
 
