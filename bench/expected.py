@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from .plugin import FAILED
 from .record import Row
 
 # Case id -> its counters.
@@ -18,7 +19,6 @@ Counters = Mapping[str, Mapping[str, int]]
 FOLDER = Path("tests/counters")
 RELEASE = torch.__version__.partition("+")[0]
 _NOTHING = "–"
-FAULTS = ("error", "oom")
 # In every case's id, and said in words only where they are others.
 _USUAL = ("float32", "cpu", "cuda")
 
@@ -89,7 +89,7 @@ def _of_case(name: str, expected: Counters, rows: Mapping[str, Row]) -> Iterator
     if row is None:
         yield f"{words(name)}: expected, and no such case any more"
     elif row["status"] != "ok":
-        if name in expected or row["status"] in FAULTS:
+        if name in expected or row["status"] in FAILED:
             yield f"{words(name)}: {row['status']}: {row['reason']}"
     elif name not in expected:
         yield f"{words(name)}: new, not among the expected"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.schema import SCHEMA, case_id
+from reports.schema import MACHINE, SCHEMA, case_id
 
 from .case import Timed
 from .record import ResultsError, Row, lines
@@ -20,7 +20,6 @@ Key = tuple[str, int]
 
 # Rows of one file are compared with each other: these must be the same for all of them.
 SAME = ("passes", "commit", "contract", "seeds")
-SAME_MACHINE = ("cpu", "cores", "gpu", "cuda", "python", "torch", "blas", "capability", "threads")
 # These may differ; the resume line says so.
 NOTED = ("dirty", "strategies", "limit_s", "memory_limit_bytes")
 NOTED_OF_MACHINE = (
@@ -100,7 +99,7 @@ def check(path: Path, then: Row, now: Row) -> list[str]:
         raise ResumeError(
             f"{path} holds other cases ({count}, not these {ours}); it is of: {command}"
         )
-    for name, was, is_ in _pairs(then, now, SAME, SAME_MACHINE):
+    for name, was, is_ in _pairs(then, now, SAME, MACHINE):
         raise ResumeError(f"{path} was measured with {name} {was}, and now it is {is_}")
     _same_versions(path, then, now)
     return _differing(then, now)

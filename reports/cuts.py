@@ -17,12 +17,10 @@ from typing import Any
 import pandas as pd
 
 from .load import Run
+from .schema import MACHINE
 
-# What a run is comparable by; nothing that changes from day to day on the same machine.
-MACHINE = (
-    *("cpu", "cores", "gpu", "cuda", "python", "torch", "blas", "capability"),
-    *("tf32", "threads"),
-)
+# What a run is comparable by.
+COMPARABLE = (*MACHINE, "tf32")
 # What cuts the series of a case on one machine, and how it is called.
 FORM = {
     "version": "version of its workload",
@@ -35,7 +33,7 @@ CUT = ["id", "control", "machine", "run", "started", "commit", "why"]
 def facts(run: Run) -> dict[str, Any]:
     """What makes the times of a run comparable with those of another."""
     environment = run.header.get("environment") or {}
-    return {name: environment.get(name) for name in MACHINE}
+    return {name: environment.get(name) for name in COMPARABLE}
 
 
 def fingerprint(found: Mapping[str, Any]) -> str:
@@ -83,4 +81,6 @@ def _machine_cuts(
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [f"{name} {before[name]} → {now[name]}" for name in MACHINE if before[name] != now[name]]
+    return [
+        f"{name} {before[name]} → {now[name]}" for name in COMPARABLE if before[name] != now[name]
+    ]

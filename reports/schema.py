@@ -92,6 +92,9 @@ MEASURES: dict[str, object] = {
 }
 
 
+# Of a run's environment what its times depend on, and what no run on the same machine changes.
+MACHINE = ("cpu", "cores", "gpu", "cuda", "python", "torch", "blas", "capability", "threads")
+
 Axes = Mapping[str, Any]
 
 

@@ -19,21 +19,25 @@ def surroundings(**changed: str) -> dict[str, str]:
     return {**outer, **changed}
 
 
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(
+    *arguments: str, timeout_s: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=surroundings(**environment),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_s,
         check=False,
     )
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, timeout_s: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m` with these arguments."""
-    return python("-m", *arguments, **environment)
+    return python("-m", *arguments, timeout_s=timeout_s, **environment)
 
 
 def started(*arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from processes import command
 
 from bench import expected
 from bench.__main__ import main
@@ -17,7 +15,6 @@ from bench.counted import counted_rows
 from bench.grid import blocks, cases
 from strategies import STRATEGIES
 
-ROOT = Path(__file__).parent.parent
 ONLY = "gradient/"
 CASE = "gradient/autograd-grad/mlp-scalar/n=6/B=4/float32/cpu"
 WORDS = "gradient autograd-grad mlp-scalar n=6 B=4"
@@ -233,29 +230,19 @@ def mine(f, inputs, options):
 '''
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", "counters", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_a_users_repository_has_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "way.py").write_text(WAY)
     own = ["--workload", f"{tmp_path}/net.py:bowl", "--strategies", f"{tmp_path}/way.py"]
     path = tmp_path / "mine.json"
-    wrote = bench(*own, "--counters", str(path))
+    wrote = command("bench", "counters", *own, "--counters", str(path))
     assert (wrote.returncode, wrote.stdout) == (0, f"{path}\n"), wrote.stderr
     case = json.loads(path.read_text())["gradient/mine/bowl/B=2/float32/cpu"]
     assert (case["calls"], case["result_bytes"]) == (1, 2 * 3 * 4)
     (tmp_path / "way.py").write_text(WAY.replace("(x)\n", "(x) + 0\n"))
-    checked = bench("--check", *own, "--counters", str(path), "--only", "gradient/")
+    checked = command(
+        "bench", "counters", "--check", *own, "--counters", str(path), "--only", "gradient/"
+    )
     ops, elements, size = case["ops"], case["elements"], case["storage_bytes"]
     assert checked.stdout.startswith(f"gradient mine bowl B=2: ops {ops} → {ops + 1}")
     assert f", elements {elements} → {elements + 6}, storage_bytes {size} → " in checked.stdout
@@ -267,7 +254,7 @@ def test_faults_are_the_exit_code_of_writing(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "way.py").write_text(WAY.replace("lambda x: ", "lambda x: 1 / 0 + "))
     own = ["--workload", f"{tmp_path}/net.py:bowl", "--strategies", f"{tmp_path}/way.py"]
-    wrote = bench(*own, "--counters", f"{tmp_path}/mine.json")
+    wrote = command("bench", "counters", *own, "--counters", f"{tmp_path}/mine.json")
     assert "error: gradient/mine/bowl/B=2/float32/cpu" in wrote.stderr
     assert wrote.returncode == 1
     assert "gradient/mine" not in (tmp_path / "mine.json").read_text()

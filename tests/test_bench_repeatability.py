@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import rows, write
+from processes import command
 
 from reports.load import load
 from reports.summary import BETWEEN_RUNS, estimates
 
-ROOT = Path(__file__).parent.parent
 RUNS, PASSES = 5, 5
 LEAST_OVERLAPPING = 0.95
 WIDEST = 0.15
@@ -56,20 +53,10 @@ def repeated(paths: Iterable[Path]) -> Repeated:
 
 def measured(folder: Path, runs: int, passes: int, only: Sequence[str] = ()) -> list[Path]:
     """Result files of the smoke grid, one after the other."""
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "bench", "run", "--passes", str(passes)]
-    command += [f"--only={part}" for part in only]
+    asked = ["bench", "run", "--passes", str(passes), *(f"--only={part}" for part in only)]
     paths = []
     for _ in range(runs):
-        done = subprocess.run(
-            [*command, "--results", str(folder)],
-            cwd=ROOT,
-            env=outer,
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
+        done = command(*asked, "--results", str(folder), timeout_s=1200)
         assert done.returncode == 0, done.stderr
         paths.append(Path(done.stdout.strip()))
     return paths

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from processes import command
 
-ROOT = Path(__file__).parent.parent
 # What a case sees is the reason of its row: only a refusal has one.
 STRATEGY = '''
 import json, os, torch
@@ -37,24 +36,15 @@ def look_two(f, inputs, options):
 '''
 
 
-def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def looking(folder: Path, *arguments: str, **environment: str) -> CompletedProcess[str]:
     (folder / "look.py").write_text(STRATEGY)
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", *arguments, "--strategies", str(folder / "look.py")],
-        cwd=ROOT,
-        env={**outer, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return command(*arguments, "--strategies", str(folder / "look.py"), **environment)
 
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("threads")
-    done = python(
+    done = looking(
         folder,
         *("bench", "run", "--threads", "2,1", "--passes", "2", "--only", "jacobian/look-"),
         *("--results", str(folder / "results")),
@@ -111,17 +101,10 @@ def test_pytest_alone_gives_torch_the_threads_of_the_case(tmp_path: Path) -> Non
     text = STRATEGY.replace("raise Unsupported(json.dumps(seen()))", "LOOK")
     assert text.count("LOOK") == 2
     look = f"open({str(target)!r}, 'w').write(json.dumps(seen())); raise Unsupported('seen')"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "bench", "-k", "look-one", "-p", "no:cacheprovider"),
-            *("--strategies", str(_written(tmp_path, text.replace("LOOK", look)))),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "3"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    done = command(
+        *("pytest", "bench", "-k", "look-one", "-p", "no:cacheprovider"),
+        *("--strategies", str(_written(tmp_path, text.replace("LOOK", look)))),
+        OMP_NUM_THREADS="3",
     )
     assert target.is_file(), done.stdout
     found = json.loads(target.read_text())
@@ -136,6 +119,6 @@ def _written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("given", ["0", "1,0", "two", "1,,2"])
 def test_no_threads_are_a_usage_error(tmp_path: Path, given: str) -> None:
-    done = python(tmp_path, "bench", "list", "--threads", given)
+    done = looking(tmp_path, "bench", "list", "--threads", given)
     assert done.returncode == 2
     assert "argument --threads: " in done.stderr
