@@ -40,7 +40,7 @@ def _regimes(found: Answer) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("regime", "use", "next best", "over plain", "ties with"):
         number = name in ("next best", "over plain")
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        table.add_column(name, justify="right" if number else "left")
     several = len(found.advice[["device", "threads"]].drop_duplicates()) > 1
     order = ["purpose", "operator", "shape", "threads"]
     for _, row in found.advice.sort_values(order).iterrows():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_runs import GOLDEN, rows, write
+from processes import ROOT
 from rich.console import Console
 from scipy import stats
 
@@ -248,3 +249,13 @@ def test_a_time_may_drift_between_runs_and_a_ratio_within_one_does_not(tmp_path:
     assert list(widths) == pytest.approx([np.exp(1.96 * BETWEEN_RUNS) - 1] * 2, rel=1e-4)
     ratios = factors(run.rows)
     assert list(ratios["factor_low"]) == pytest.approx(list(ratios["factor_high"]))
+
+
+def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
+    found = answer(load(ROOT / "docs/published/cpu.jsonl.gz"))
+    said = StringIO()
+    summary(found, Console(file=said, width=80))
+    text = said.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert all(word in text for name in found.advice["use"] for word in name.split())
