@@ -14,7 +14,9 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +92,10 @@ def arms(asked: Asked, folder: Path, *sides: tuple[str, str | None, str]) -> lis
             raise ArmError(
                 f"{spec} is in neither commit: it is not there, ignored by git or of a submodule"
             )
-    return [
-        _arm(name, asked, top, one, python)
-        for (name, _, _), one, python in zip(sides, held, pythons, strict=True)
-    ]
+    names = [name for name, _, _ in sides]
+    # Each is a process that imports torch.
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(partial(_arm, asked, top), names, held, pythons))
 
 
 def _python(given: str) -> str:
@@ -105,7 +107,7 @@ def _python(given: str) -> str:
     return str(Path(found).absolute())
 
 
-def _arm(name: str, asked: Asked, top: Path, held: Checkout, python: str) -> Arm:
+def _arm(asked: Asked, top: Path, name: str, held: Checkout, python: str) -> Arm:
     source = _linked(name, held)
     # Without those that the arm lacks: their cases are new or removed.
     strategies = tuple(

@@ -26,6 +26,7 @@ from .block import (
 )
 from .case import Case, build
 from .exact_grids import counters, instructions
+from .trial_grid import trials
 from .workloads import UnknownWorkload
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -192,6 +193,7 @@ GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
     "full": _full,
     "counters": counters,
     "instructions": partial(instructions, _smoke),
+    "trials": trials,
 }
 
 
