@@ -60,6 +60,11 @@ def _pair(command: argparse.ArgumentParser) -> None:
         help="count instructions under valgrind instead of taking times; a grid of its own",
     )
     command.add_argument("--pairs", type=_count, default=8, metavar="K", help="of passes; 8")
+    command.add_argument(
+        "--screen-only",
+        action="store_true",
+        help="leave what the screen suspects unclear; --resume FOLDER confirms it, elsewhere too",
+    )
     command.add_argument("--waivers", metavar="FILE.toml", help="slower cases that do not fail")
     command.add_argument("--strict", action="store_true", help="3 where a case is unclear")
     command.add_argument("--base-python", metavar="PATH", help="what base runs on: another torch")

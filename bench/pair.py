@@ -69,22 +69,22 @@ def comparable(pair: Pair) -> None:
         raise PairError("not comparable: base and head have no case in common")
 
 
-def compare(pair: Pair, *, pairs: int = RULES.screen_pairs) -> bool:
-    """Measure both stages into the folder; whether it came to its last pass, and was not told to
-    end before. A comparison that is there already is gone on with.
+def compare(pair: Pair, *, pairs: int = RULES.screen_pairs, confirm: bool = True) -> bool:
+    """Measure both stages, or the screen alone, into the folder; whether it came to its last pass,
+    and was not told to end before. A comparison that is there already is gone on with.
 
     Raises `PairError`, `JudgeError`, `TooFewPairsError`.
     """
     comparable(pair)
     require_pairs(pairs, RULES.screen_level)
-    screen, confirm = STAGES
+    screen, confirmation = STAGES
     if _interrupted(pair, screen, pairs, pair.known):
         return False
     suspected = judge.suspects(pair.folder)
     print(f"pair: {len(suspected)} suspected by the screen", file=sys.stderr)
-    if not suspected:
+    if not suspected or not confirm:
         return True
-    return not _interrupted(pair, confirm, RULES.confirm_pairs, suspected)
+    return not _interrupted(pair, confirmation, RULES.confirm_pairs, suspected)
 
 
 def _interrupted(pair: Pair, stage: str, passes: int, cases: set[str]) -> bool:

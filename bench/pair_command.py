@@ -53,7 +53,7 @@ def pair_command(given: argparse.Namespace) -> int:
         ready = replace(pair, job=job, warnings=warnings)
         if given.instructions:
             instructions.count(ready, folder)
-        elif not compare(ready, pairs=given.pairs):
+        elif not compare(ready, pairs=given.pairs, confirm=not given.screen_only):
             print(f"bench: interrupted; go on with: {_again(pair.folder)}", file=sys.stderr)
             return 130
     return judge.verdicts(pair.folder, _title(given), given.waivers, strict=given.strict)
@@ -61,7 +61,12 @@ def pair_command(given: argparse.Namespace) -> int:
 
 def _countable(given: argparse.Namespace) -> None:
     require(given.device)
-    for option, value in (("--inject", given.inject), ("--resume", given.resume)):
+    of_times = {
+        "--inject": given.inject,
+        "--resume": given.resume,
+        "--screen-only": given.screen_only,
+    }
+    for option, value in of_times.items():
         if value:
             raise PairError(f"{option} goes with times, not with --instructions")
     if set(given.threads) - {1}:

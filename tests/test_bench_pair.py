@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -522,6 +523,33 @@ def test_only_suspects_are_measured_again(plant: Plant, capsys: pytest.CaptureFi
     assert [r.passes for r in asked] == [8, 8, 10, 10]
     assert [r.line["pair"]["stage"] for r in asked] == ["screen", "screen", "confirm", "confirm"]
     assert [r.line["pair"]["arm"] for r in asked] == ["base", "head"] * 2
+
+
+def test_the_screen_alone_leaves_its_suspects_to_a_later_confirmation(
+    plant: Plant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = plant(measured("a", "b"), OUTCOMES["slower"][0])
+    code, out, _ = told(capsys, "main", "--screen-only")
+    assert (code, [r.line["pair"]["stage"] for r in asked]) == (0, ["screen"] * 2)
+    assert "suspected slower, not measured again" in out
+    folder = Path(out.splitlines()[-1]).parent
+    asked.clear()
+    code, out, _ = told(capsys, *resumed(folder))
+    assert (code, [r.line["pair"]["stage"] for r in asked[2:]]) == (1, ["confirm"] * 2)
+    assert f"slower: {id_of('a')}" in out
+
+
+def test_a_machine_that_changed_is_no_slower_case(
+    plant: Plant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything takes longer in the passes of head, what holds no code of it too."""
+    control = partial(rows, strategies=["copy"], passes=8, noise=0.012, operator="control")
+    base = [*measured("a", "b", noise=0.012), *control(lambda *_: 1e-4)]
+    head = [*measured("a", "b", ratio=1.3, noise=0.012), *control(lambda *_: 1.3e-4)]
+    plant(base, head)
+    code, out, _ = told(capsys, "main")
+    assert (code, out.splitlines()[0]) == (3, "contaminated: 2 unclear")
+    assert "contains no code of either arm and took 1.30×" in out
 
 
 def test_head_alone_is_slowed_and_every_output_says_so(

@@ -139,10 +139,21 @@ def test_what_each_workflow_is_for() -> None:
         for path in WORKFLOWS
     }
     assert "make regress" in called["pull-request.yml"]
-    assert "pair origin/$BASE --instructions" in called["pull-request.yml"]
-    assert "pair origin/$BASE --grid smoke" in called["pull-request.yml"]
+    assert "pair $BASE --instructions" in called["pull-request.yml"]
+    assert "pair $BASE --grid smoke --screen-only" in called["pull-request.yml"]
+    assert "pair $BASE --grid smoke --resume results/times/pair-*" in called["pull-request.yml"]
     assert "run --grid default" in called["nightly.yml"]
     assert "reports history" in called["nightly.yml"]
+
+
+def test_the_confirmation_is_a_job_of_its_own_that_goes_on_with_the_screen() -> None:
+    jobs = yaml.safe_load((FOLDER / "workflows/pull-request.yml").read_text())["jobs"]
+    assert jobs["confirm"]["needs"] == "screen"
+    assert jobs["screen"]["outputs"].keys() == {"suspected"}
+    assert "needs.screen.outputs.suspected != '0'" in jobs["confirm"]["if"]
+    left = [s["with"]["name"] for s in jobs["screen"]["steps"] if "upload" in s.get("uses", "")]
+    taken = [s["with"]["name"] for s in jobs["confirm"]["steps"] if "download" in s.get("uses", "")]
+    assert left == taken == ["screen"]
 
 
 def git(folder: Path, *arguments: str) -> str:
