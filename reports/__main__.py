@@ -15,10 +15,7 @@ def parser() -> argparse.ArgumentParser:
         description="Read result files: page, summary, export, comparison, history.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    html = commands.add_parser("html", help="write the page and print its path")
-    html.add_argument("run", help="a result file")
-    html.add_argument("-o", "--output", metavar="FILE", help="default: beside the result file")
-    html.add_argument("--coverage", metavar="FILE", help="a result file of bench coverage")
+    _html(commands.add_parser("html", help="write the page and print its path"))
     summary = commands.add_parser("summary", help="print the summary")
     summary.add_argument("run", help="a result file")
     export = commands.add_parser("export", help="write the table of cases")
@@ -35,6 +32,20 @@ def parser() -> argparse.ArgumentParser:
     _folder(commands)
     _history(commands.add_parser("history", help="find steps in a folder of runs; never fails"))
     return top
+
+
+def _html(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "run", nargs="+", help="a result file; several are shown side by side, A, B, …"
+    )
+    command.add_argument("-o", "--output", metavar="FILE", help="default: beside the first run")
+    with_what = command.add_mutually_exclusive_group()
+    with_what.add_argument("--baseline", metavar="RUN", help="compare the first run with this one")
+    with_what.add_argument(
+        "--comparison", metavar="FOLDER", help="show the verdicts of python -m bench pair"
+    )
+    command.add_argument("--history", metavar="FOLDER", help="show the steps of a folder of runs")
+    command.add_argument("--coverage", metavar="FILE", help="a result file of bench coverage")
 
 
 def _compare(command: argparse.ArgumentParser) -> None:

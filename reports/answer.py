@@ -1,7 +1,8 @@
-"""What a run says: every table and sentence that the page and the terminal print, decided once."""
+"""What runs say: every table and sentence that the page and the terminal print, decided once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,32 +30,72 @@ STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The tables of one run: `cases` (one line a case), `advice` (a regime), `exponents`."""
+    """The tables of one or several runs: `rows` (a case in a pass), `cases` (one line a case),
+    `advice` (a regime), `exponents`. Their column `where` says on what a case ran: the device,
+    threads where there are several, and of several runs the letter. `run` is the first one."""
 
-    run: Run
+    runs: tuple[Run, ...]
+    rows: pd.DataFrame
     cases: pd.DataFrame
     advice: pd.DataFrame
     exponents: pd.DataFrame
     statuses: dict[str, int]
 
+    @property
+    def run(self) -> Run:
+        """The run that is spoken of where there is one sentence."""
+        return self.runs[0]
 
-def answer(run: Run) -> Answer:
-    """Everything that is said of a run."""
-    table = estimates(run.rows)
-    ratios = factors(run.rows)
-    chosen = advice(run.rows, table, ratios)
-    return Answer(run, tidy(table, ratios), chosen, exponents(table), statuses(table))
+    @property
+    def letters(self) -> list[str]:
+        """What tells several runs apart; an empty name for one alone."""
+        return letters(len(self.runs))
 
 
-def verdict(found: Answer) -> list[str]:
-    """Four sentences: what was measured, what failed, who wins, how sure it is."""
-    return [_measured(found), _failed(found), _winners(found), _noise(found)]
+def letters(count: int) -> list[str]:
+    """`A`, `B`, …, or an empty name for one alone."""
+    return [""] if count == 1 else [chr(ord("A") + k) for k in range(count)]
+
+
+def answer(*runs: Run) -> Answer:
+    """Everything that is said of runs; nothing of one is compared with a time of another."""
+    parts = [_tables(run, name) for run, name in zip(runs, letters(len(runs)), strict=True)]
+    rows, cases, chosen, powers = (
+        pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+        for tables in zip(*parts, strict=True)
+    )
+    return Answer(tuple(runs), rows, cases, chosen, powers, statuses(cases))
+
+
+def _tables(run: Run, letter: str) -> tuple[pd.DataFrame, ...]:
+    table, ratios = estimates(run.rows), factors(run.rows)
+    found = (run.rows, tidy(table, ratios), advice(run.rows, table, ratios), exponents(table))
+    return tuple(each.assign(where=_where(each, letter)) for each in found)
+
+
+def _where(table: pd.DataFrame, letter: str) -> list[str]:
+    there = zip(table["device"], table["threads"], strict=True)
+    head = f"{letter}: " if letter else ""
+    return [head + words.on_threads(str(device), threads) for device, threads in there]
+
+
+def verdict(found: Answer, changes: str = "") -> list[str]:
+    """Four sentences: what was measured and what failed, who wins where, what changed, how sure
+    it is."""
+    changed = changes or "Nothing to compare with was given: no baseline, no comparison."
+    return [
+        f"{_measured(found)} {_failed(found)}",
+        _winners(found),
+        changed,
+        " ".join([_noise(found), *_warned(found)]),
+    ]
 
 
 def _measured(found: Answer) -> str:
-    passes = found.run.rows["pass"].nunique()
+    passes = found.rows["pass"].nunique()
     counts = [f"{n} {STATUS_WORDS[s]}" for s, n in reversed(found.statuses.items())]
     text = f"{len(found.cases)} cases in {passes} {'pass' if passes == 1 else 'passes'}"
+    text += f" of {len(found.runs)} runs" if len(found.runs) > 1 else ""
     return f"{text}: {words.listed(counts)}." if counts else "No case was measured."
 
 
@@ -92,6 +133,11 @@ def _noise(found: Answer) -> str:
     )
 
 
+def _warned(found: Answer) -> list[str]:
+    count = sum(len(run.warnings) for run in found.runs)
+    return [f"{count} warning{'s' * (count > 1)}, above."] if count else []
+
+
 def environment(run: Run) -> dict[str, str]:
     """Machine, its rates, versions and commit, by name; a page without them is not written."""
     header: dict[str, Any] = run.header
@@ -123,7 +169,9 @@ def environment(run: Run) -> dict[str, str]:
 
 def _threads(run: Run) -> str:
     """How many threads its cases had: the header has the most of them."""
-    counts = sorted(set(run.rows["threads"])) or [run.header["environment"].get("threads")]
+    counts: Sequence[Any] = sorted(set(run.rows["threads"])) or [
+        run.header["environment"].get("threads")
+    ]
     return words.listed(list(map(str, counts)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,26 +13,46 @@ from rich.console import Console
 from . import folder_commands
 from .answer import answer
 from .compare import compare
-from .comparison import exit_code
-from .coverage import coverage
+from .comparison import Judgement, exit_code
 from .export import as_json, csv
-from .history import HistoryError
+from .history import History, HistoryError
 from .history_files import FORMS as HISTORY_FORMS
 from .history_files import read
-from .load import ResultFileError, load
+from .load import ResultFileError, Run, load
 from .markdown import MarkersError, between_markers, regimes
-from .page import page
+from .page import Beside, page
 from .terminal import WIDTH, history_table, summary
-from .verdict_files import FORMS, text
+from .verdict_files import FORMS, VerdictFileError, text
+from .verdict_files import read as read_verdicts
 
 
 def html_command(given: argparse.Namespace) -> None:
     """Write the page; its path is the last line on stdout."""
-    run = load(given.run)
-    for warning in run.warnings:
+    runs = [load(path) for path in given.run]
+    for warning in (warning for run in runs for warning in run.warnings):
         print(f"note: {warning}", file=sys.stderr)
-    covered = coverage(load(given.coverage)) if given.coverage else None
-    _write(given.output or _beside(given.run), page(answer(run), covered))
+    changed, title = _changed(given, runs[0])
+    past = _past(given.history) if given.history else None
+    covered = load(given.coverage) if given.coverage else None
+    beside = Beside(changed, title, past, covered)
+    _write(given.output or _beside(given.run[0]), page(answer(*runs), beside))
+
+
+def _changed(given: argparse.Namespace, run: Run) -> tuple[Judgement | None, str]:
+    """What the first run is compared with: a stored run, or the verdicts of a comparison."""
+    if given.comparison:
+        folder = Path(given.comparison)
+        return read_verdicts(folder / "verdicts.json" if folder.is_dir() else folder)
+    if given.baseline:
+        return compare(load(given.baseline), run), f"{given.baseline} → {run.path}"
+    return None, ""
+
+
+def _past(folder: str, only: Sequence[str] = ()) -> History:
+    found, notes = read(folder, only)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found
 
 
 def _beside(run: str) -> Path:
@@ -58,7 +78,7 @@ def export_command(given: argparse.Namespace) -> None:
     if given.csv:
         _write(given.csv, csv(found.cases))
     if given.json:
-        _write(given.json, as_json(found.run, found.cases, found.advice))
+        _write(given.json, as_json(found.runs, found.cases, found.advice))
     if given.markdown:
         _write(given.markdown, regimes(found))
     if given.into:
@@ -84,9 +104,7 @@ def compare_command(given: argparse.Namespace) -> int:
 def history_command(given: argparse.Namespace) -> None:
     """Print and write the steps of a folder's runs: notes, so the exit code is 0 with them too."""
     forms = {path: _form(path, HISTORY_FORMS) for path in given.output}
-    found, notes = read(given.folder, given.only)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    found = _past(given.folder, given.only)
     history_table(found, _console())
     for path, form in forms.items():
         _write(path, form(found, f"History of {given.folder}"))
@@ -114,6 +132,7 @@ USAGE_ERRORS = (
     MarkersError,
     OSError,
     ResultFileError,
+    VerdictFileError,
     *folder_commands.USAGE_ERRORS,
 )
 

@@ -1,8 +1,9 @@
-"""The summary as CSV and JSON: the numbers of the page, unrounded."""
+"""The summary as CSV and JSON: the numbers of the page to six digits, as result files have them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,8 +15,20 @@ from .summary import payback
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS = [
-    *("id", "operator", "way", "strategy", "execution", "workload", "params", "B", "n", "m"),
-    *("dtype", "device", "threads", "create_graph", "chunk", "layout", "status", "reason", "K"),
+    *("where", "id", "operator", "way", "strategy", "execution", "workload", "params", "B"),
+    *(
+        "n",
+        "m",
+        "dtype",
+        "device",
+        "threads",
+        "create_graph",
+        "chunk",
+        "layout",
+        "status",
+        "reason",
+        "K",
+    ),
     *("seconds", "low", "high", "half_width", "evaluate_s", "train_s", "prepare_s", "first_s"),
     "pays_back_calls",
     *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
@@ -30,9 +43,19 @@ def tidy(table: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
     return whole.merge(payback(table), on="id", how="left")
 
 
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers to six significant digits: no interval is finer, and the page carries the files."""
+    floats = table.select_dtypes(include="float").columns
+    return table.assign(**{name: table[name].map(_six) for name in floats})
+
+
+def _six(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
 def csv(cases: pd.DataFrame) -> str:
     """One line a case; text that a spreadsheet would run is quoted with an apostrophe."""
-    plain = cases[COLUMNS].assign(params=cases["params"].map(json.dumps))
+    plain = _rounded(cases[COLUMNS]).assign(params=cases["params"].map(json.dumps))
     texts = plain.select_dtypes(include=["object", "string"]).columns
     plain[texts] = plain[texts].map(_defused)
     return plain.to_csv(index=False, lineterminator="\n")
@@ -42,11 +65,11 @@ def _defused(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def as_json(run: Run, cases: pd.DataFrame, advice: pd.DataFrame) -> str:
-    """The run's header, its cases and its advice; numbers that are not there are null."""
+def as_json(runs: Sequence[Run], cases: pd.DataFrame, advice: pd.DataFrame) -> str:
+    """The runs' headers, their cases and their advice; numbers that are not there are null."""
     whole = {
-        "run": run.header,
-        "warnings": list(run.warnings),
+        "runs": [run.header for run in runs],
+        "warnings": [warning for run in runs for warning in run.warnings],
         "cases": _columns(cases[COLUMNS]),
         "advice": _columns(advice),
     }
@@ -56,5 +79,5 @@ def as_json(run: Run, cases: pd.DataFrame, advice: pd.DataFrame) -> str:
 def _columns(table: pd.DataFrame) -> dict[str, Any]:
     """`{"columns": […], "data": [[…], …]}`: names once, since the page carries the file."""
     # Through pandas, which turns its own numbers into JSON's and what is missing into null.
-    split = json.loads(table.to_json(orient="split", double_precision=15))
+    split = json.loads(_rounded(table).to_json(orient="split", double_precision=15))
     return {"columns": split["columns"], "data": split["data"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,12 +14,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import LogNorm, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from . import words
+from .comparison import Verdict
+
 # Drawn in these, replaced by the page's own colours so that the dark theme reaches the figures.
-INK, GRID = "#123456", "#654321"
+INK, GRID, WINNER = "#123456", "#654321", "#135246"
+FOREST = {"slower": ">", "faster": "<", "same": "o", "unclear": "s"}
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
+# Decades of an axis below which ticks at powers of ten alone would be too few.
+CLOSE = 2.0
 DASHES: list[tuple[float, ...] | str] = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)]
 
 STYLE: dict[Any, Any] = {
@@ -66,16 +74,10 @@ def scaling(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
     """
     with mpl.rc_context(STYLE):
         panels = list(dict.fromkeys(points["panel"]))
-        columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(3.6 * columns, 3.0 * rows), squeeze=False, layout="constrained"
-        )
-        for axis, panel in zip(axes.flat, panels, strict=False):
+        figure, axes = _grid(len(panels), columns=3, size=(3.6, 3.0))
+        for axis, panel in zip(axes, panels, strict=True):
             _scaling_panel(axis, points[points["panel"] == panel], look)
             axis.set_title(panel, fontsize=10, loc="left")
-        for axis in axes.flat[len(panels) :]:
-            axis.remove()
         _legend(figure, points, look)
     return figure
 
@@ -95,11 +97,43 @@ def _scaling_panel(axis: plt.Axes, points: pd.DataFrame, look: pd.DataFrame) -> 
     each = points[~points["estimate"]]
     colours = [look.loc[name, "colour"] for name in each["strategy"]]
     axis.scatter(each["value"], each["seconds"], s=4, c=colours, alpha=0.5, linewidths=0)
-    axis.set(xscale="log", yscale="log", xlabel=points["size"].iloc[0], ylabel="seconds")
+    axis.set(xscale="log", yscale="log", xlabel=points["size"].iloc[0], ylabel="time")
+    _in_words(axis.yaxis, words.seconds)
+    _shade_launches(axis, points)
     axis.set_xticks(sorted(points["value"].unique()))
     axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    _no_minor_ticks(axis)
     axis.grid(True, which="major")
+
+
+def _in_words(axis: Any, say: Callable[[float], str]) -> None:
+    """Of a logarithmic axis the numbers as the tables have them, without zeros at their ends."""
+    least, most = axis.get_view_interval()
+    base, steps = (2.0, (1.0,)) if say is words.bytes_ else (10.0, (1.0, 2.0, 5.0))
+    wide = np.log10(most / least) > CLOSE
+    axis.set_major_locator(
+        mpl.ticker.LogLocator(base=base, subs=steps[:1] if wide else steps, numticks=6)
+    )
+    axis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda value, _: re.sub(r"\.0+(?= )", "", say(value)))
+    )
+    axis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def _no_minor_ticks(axis: plt.Axes) -> None:
+    """Of a logarithmic axis eight a decade, each an element of the page."""
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def _shade_launches(axis: plt.Axes, points: pd.DataFrame) -> None:
+    """Grey up to the last size at which every drawn time is bound by launches."""
+    bound = points[points["estimate"]].groupby("value")["bound"].all()
+    sizes = bound.index.to_numpy(dtype=float)
+    last = int(bound.cumprod().sum())
+    if last:
+        end = np.sqrt(sizes[last - 1] * sizes[last]) if last < len(sizes) else sizes[-1] * 1.2
+        axis.axvspan(sizes[0] / 1.2, end, color=GRID, alpha=0.25, linewidth=0)
 
 
 def _legend(figure: Figure, points: pd.DataFrame, look: pd.DataFrame) -> None:
@@ -118,37 +152,114 @@ def _legend(figure: Figure, points: pd.DataFrame, look: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
 
-def slow_down(factors: pd.DataFrame) -> Figure:
-    """A heat table: ways down, contests across, the factor to the best of each contest.
+def profile(shares: pd.DataFrame, look: pd.DataFrame) -> Figure:
+    """Performance profiles: share of problems within a factor of the best, a panel an operator.
 
-    factors: `way`, `problem`, `factor`; a case without a time is left empty.
+    shares: `panel`, `strategy`, `tau`, `share`.
     """
     with mpl.rc_context(STYLE):
-        table = factors.pivot_table(index="way", columns="problem", values="factor", sort=False)
-        table = table.loc[np.log(table).mean(axis=1).sort_values().index]
-        figure, axis = plt.subplots(
-            figsize=(2.6 + 0.62 * table.shape[1], 1.6 + 0.26 * table.shape[0]), layout="constrained"
-        )
-        sns.heatmap(
-            table,
-            ax=axis,
-            norm=LogNorm(1, max(30.0, float(table.max().max()))),
-            cmap=sns.color_palette("ch:s=.25,rot=-.25,light=.95,dark=.25", as_cmap=True),
-            annot=table.map(_short).to_numpy(),
-            fmt="",
-            annot_kws={"fontsize": 8},
-            cbar=False,
-            linewidths=0.5,
-        )
-        axis.set(xlabel="", ylabel="")
-        axis.tick_params(length=0)
-        axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right", fontsize=8)
-        axis.set_yticklabels(axis.get_yticklabels(), rotation=0, fontsize=9)
+        panels = list(dict.fromkeys(shares["panel"]))
+        figure, axes = _grid(len(panels), columns=3, size=(3.6, 2.8))
+        for axis, panel in zip(axes, panels, strict=True):
+            for name, line in shares[shares["panel"] == panel].groupby("strategy", sort=False):
+                style = look.loc[str(name)]
+                axis.plot(
+                    *(line["tau"], line["share"]),
+                    color=style["colour"],
+                    marker=style["marker"],
+                    markersize=4,
+                    linewidth=1.3,
+                    dashes=style["dash"] or (None, None),
+                )
+            axis.set(xscale="log", xlabel="within τ times the best", ylabel="share of problems")
+            axis.set_ylim(-0.03, 1.03)
+            _no_minor_ticks(axis)
+            axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+            axis.set_title(panel, fontsize=10, loc="left")
+            axis.grid(True, which="major")
+        _legend(figure, shares.assign(way=shares["strategy"]), look)
     return figure
 
 
-def _short(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+def _grid(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figure, list[plt.Axes]]:
+    """So many panels, in rows of at most `columns`."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def winners(cells: pd.DataFrame) -> Figure:
+    """The fastest way by inputs and outputs, a panel for each place: a letter, the darker the wider
+    its margin, hatched where it ties.
+
+    cells: `n`, `m`, `where`, `way`, `margin`, `tie`.
+    """
+    with mpl.rc_context(STYLE):
+        places = list(dict.fromkeys(cells["where"]))
+        across, down = sorted(cells["n"].unique()), sorted(cells["m"].unique())
+        size = (1.6 + 0.5 * len(across), 1.2 + 0.42 * len(down))
+        figure, axes = _grid(len(places), columns=2, size=size)
+        letter = {way: chr(ord("a") + k) for k, way in enumerate(sorted(set(cells["way"])))}
+        for axis, where in zip(axes, places, strict=True):
+            for _, cell in cells[cells["where"] == where].iterrows():
+                _winner(axis, cell, across.index(cell["n"]), down.index(cell["m"]), letter)
+            axis.set(xlim=(-0.5, len(across) - 0.5), ylim=(-0.5, len(down) - 0.5), title=where)
+            axis.set_xticks(range(len(across)), [f"{n:g}" for n in across])
+            axis.set_yticks(range(len(down)), [f"{m:g}" for m in down])
+            axis.set(xlabel="inputs of a row (n)", ylabel="outputs of a row (m)")
+        said = "   ".join(f"{sign}  {way}" for way, sign in letter.items())
+        figure.supxlabel(said, fontsize=9, color=INK)
+    return figure
+
+
+def _winner(axis: plt.Axes, cell: pd.Series, x: int, y: int, letter: dict[str, str]) -> None:
+    # A margin of two is as dark as it gets; the letter stays readable on all of them.
+    depth = 0.12 + 0.38 * min(1.0, float(np.log2(cell["margin"])))
+    box = mpl.patches.Rectangle(
+        (x - 0.5, y - 0.5),
+        *(1, 1),
+        facecolor=WINNER,
+        alpha=depth,
+        hatch="///" if cell["tie"] else None,
+        edgecolor=GRID,
+    )
+    axis.add_patch(box)
+    axis.text(x, y, letter[cell["way"]], ha="center", va="center", fontsize=11, weight="bold")
+
+
+def forest(verdicts: Sequence[Verdict]) -> Figure:
+    """Ratios with their intervals, a line a case, over the band of what counts as the same."""
+    with mpl.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(verdicts)), layout="constrained")
+        axis.axvspan(1 / 1.05, 1.05, color=GRID, alpha=0.35, linewidth=0)
+        axis.axvline(1, color=INK, linewidth=0.8)
+        for k, verdict in enumerate(verdicts):
+            filled = verdict.word in ("slower", "faster")
+            axis.plot([verdict.low, verdict.high], [k, k], color=INK, linewidth=1.2)
+            axis.plot(
+                *(verdict.ratio, k),
+                FOREST.get(verdict.word, "o"),
+                color=INK,
+                markerfacecolor=INK if filled else "none",
+                markersize=6,
+            )
+        axis.set_yticks(
+            range(len(verdicts)), [f"{v.case}  ({v.word})" for v in verdicts], fontsize=8
+        )
+        axis.set_ylim(len(verdicts) - 0.5, -0.5)
+        axis.set(xlabel="after / before", xscale="log")
+        axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}×"))
+        axis.xaxis.set_minor_formatter(mpl.ticker.StrMethodFormatter("{x:g}×"))
+    return figure
 
 
 def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
@@ -158,12 +269,8 @@ def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
     """
     with mpl.rc_context(STYLE):
         panels = list(dict.fromkeys(points["panel"]))
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(5.2 * columns, 3.4 * rows), squeeze=False, layout="constrained"
-        )
-        for axis, panel in zip(axes.flat, panels, strict=False):
+        figure, axes = _grid(len(panels), columns=2, size=(5.2, 3.4))
+        for axis, panel in zip(axes, panels, strict=True):
             for _, row in points[points["panel"] == panel].iterrows():
                 style = look.loc[row["strategy"]]
                 where = row["seconds"], row["peak_bytes"]
@@ -172,10 +279,10 @@ def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
                     axis.annotate(
                         row["way"], where, xytext=(5, 4), textcoords="offset points", fontsize=8
                     )
-            axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="bytes at the peak")
+            axis.set(xscale="log", yscale="log", xlabel="time", ylabel="memory at the peak")
             axis.margins(0.2)
+            _in_words(axis.xaxis, words.seconds)
+            _in_words(axis.yaxis, words.bytes_)
             axis.set_title(panel, fontsize=10, loc="left")
             axis.grid(True, which="major")
-        for axis in axes.flat[len(panels) :]:
-            axis.remove()
     return figure

@@ -207,26 +207,36 @@ def launch_seconds(table: pd.DataFrame) -> float:
 
 
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
-    """The power of each size with which a way's time grows: the log-log slope with its interval.
+    """The power of each size with which a way's time grows: the log-log slope with its interval,
+    and `theory`, that of its counted FLOPs.
 
     Only from at least four sizes that take more than twice what their operations cost to launch;
     else `exponent` is missing and `sizes` says how many there were.
     """
-    floors = {threads: launch_seconds(own) for threads, own in table.groupby("threads")}
+    places = ["device", "threads"]
+    floors = {place: launch_seconds(own) for place, own in table.groupby(places)}
     found: list[dict[str, Any]] = []
     for (operator, name, workload, size), group in sized(table):
-        floor = floors[group["threads"].iloc[0]]
+        place = group.iloc[0][places]
+        floor = floors[tuple(place)]
         above = group[group["evaluate_s"] > ABOVE_FLOOR * floor * group["ops"].fillna(0)]
         row: dict[str, Any] = {"operator": operator, "way": name}
-        row |= {"workload": workload, "size": size}
+        row |= {"workload": workload, "size": size, **place}
         row |= {"sizes": len(group), "above_floor": len(above)}
         if len(above) >= LEAST_SIZES:
-            fit = stats.linregress(np.log(above["value"].astype(float)), np.log(above["seconds"]))
+            fit = _slope(above, "seconds")
             half = stats.t.ppf((1 + CONFIDENCE) / 2, len(above) - 2) * fit.stderr
             row |= {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half}
+            if (above["flops"] > 0).all():
+                row["theory"] = _slope(above, "flops").slope
         found.append(row)
-    columns = ["operator", "way", "workload", "size", "sizes", "above_floor"]
-    return pd.DataFrame(found, columns=[*columns, "exponent", "low", "high"])
+    columns = ["operator", "way", "workload", "size", *places, "sizes", "above_floor"]
+    return pd.DataFrame(found, columns=[*columns, "exponent", "low", "high", "theory"])
+
+
+def _slope(sizes: pd.DataFrame, name: str) -> Any:
+    logs = (np.log(sizes[column].astype(float)) for column in ("value", name))
+    return stats.linregress(*logs)
 
 
 def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataFrame]]:

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from .figures import GRID, INK, STYLE
+from .figures import GRID, INK, STYLE, WINNER
 
-_THEME = {INK: "var(--ink)", GRID: "var(--line)"}
+_THEME = {INK: "var(--ink)", GRID: "var(--line)", WINNER: "var(--best)"}
 
 
 def inline(figure: Figure, prefix: str, title: str) -> Markup:

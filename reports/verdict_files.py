@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import accumulate
-from math import isfinite
+from math import isfinite, nan
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,6 +17,12 @@ from . import words
 from .comparison import Control, Judgement, Verdict, exit_code
 
 VERSION = 1
+
+
+class VerdictFileError(ValueError):
+    """A file that is no verdicts.json; the message is one line and says why."""
+
+
 # A job summary of GitHub takes 1 MiB, and not one byte of a longer one.
 MOST_BYTES = 900_000
 _REASON, _NOTES = 300, 40
@@ -42,6 +49,29 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def read(path: str | Path) -> tuple[Judgement, str]:
+    """The judgement that a verdicts.json holds, and its title.
+
+    Raises `VerdictFileError` where it is no file of verdicts.
+    """
+    try:
+        whole = json.loads(Path(path).read_text(encoding="utf-8"))
+        if whole["version"] != VERSION:
+            raise VerdictFileError(f"{path} has version {whole['version']}, not {VERSION}")
+        verdicts = tuple(Verdict(**_numbers(case)) for case in whole["cases"])
+        controls = tuple(Control(**_numbers(control)) for control in whole["controls"])
+        return Judgement(verdicts, controls, tuple(whole["notes"])), str(whole["title"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, VerdictFileError):
+            raise
+        raise VerdictFileError(f"{path} is no file of verdicts: {error}") from error
+
+
+def _numbers(fields: dict[str, Any]) -> dict[str, Any]:
+    """With NaN again for the numbers that were not there."""
+    return {name: nan if value is None else value for name, value in fields.items()}
 
 
 def headline(judgement: Judgement) -> str:

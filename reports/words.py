@@ -52,6 +52,11 @@ def percent(value: float) -> str:
     return f"{max(1, round(100 * value)):d} %"
 
 
+def share(value: float) -> str:
+    """`0.3 %`, of what may well be none."""
+    return NOTHING if missing(value) else f"{100 * value:.1f} %"
+
+
 def factor(value: float) -> str:
     """`1.37×`, `24×`."""
     if missing(value):

@@ -14,7 +14,7 @@ from bench.__main__ import main
 from bench.case import Case
 from bench.coverage import cells, findings, new_errors, write
 from bench.probes import PROBES
-from reports.coverage import coverage as tables
+from reports.sections import coverage as coverage_section
 from reports.load import load
 from strategies import STRATEGIES, unsafe
 from strategies.unsafe import Table

@@ -13,12 +13,13 @@ import pytest
 from made_runs import GOLDEN, rows, write
 from processes import command
 
-from reports import sheets, words
+from reports import words
 from reports.__main__ import main
 from reports.answer import answer
 from reports.export import as_json, csv
 from reports.load import load
 from reports.page import page
+from reports.sections import correctness
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -92,7 +93,7 @@ def test_the_page_carries_the_same_numbers_as_the_exports(golden: str) -> None:
     assert words.seconds(fast["seconds"], fast["half_width"]) in golden
     in_csv = {row["strategy"]: row for row in csv_module.DictReader(csv(found.cases).splitlines())}
     assert float(in_csv["fast"]["seconds"]) == fast["seconds"]
-    in_json = json.loads(as_json(found.run, found.cases, found.advice))["cases"]
+    in_json = json.loads(as_json(found.runs, found.cases, found.advice))["cases"]
     seconds = dict(
         zip(in_json["columns"], next(d for d in in_json["data"] if "fast" in d), strict=True)
     )
@@ -104,7 +105,7 @@ def test_the_page_carries_the_same_numbers_as_the_exports(golden: str) -> None:
 
 def test_the_reference_is_shown_with_its_own_error(golden: str) -> None:
     found = answer(load(GOLDEN))
-    shown = sheets.digits(found)
+    shown = correctness.digits(found)
     cells = [cell.text for cell in next(row for row in shown.rows if "fast" in row[0].text)]
     assert dict(zip(shown.heads, cells, strict=True))["reference's own error"] == "1e-13"
     assert "reference&#39;s own error" in golden
@@ -116,7 +117,7 @@ def test_a_file_without_the_references_error_has_a_dash(tmp_path: Path) -> None:
     lines = rows(lambda s, n: 1e-3, strategies=["a"])
     for line in lines:
         del line["error"]["bound"]
-    (row,) = sheets.digits(answer(load(write(tmp_path / "r.jsonl", lines)))).rows
+    (row,) = correctness.digits(answer(load(write(tmp_path / "r.jsonl", lines)))).rows
     assert row[-1].text == words.NOTHING
 
 
@@ -139,7 +140,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         for r in csv_module.reader(csv(found.cases).splitlines())
         for cell in r
     )
-    json.loads(as_json(found.run, found.cases, found.advice))
+    json.loads(as_json(found.runs, found.cases, found.advice))
 
 
 @pytest.mark.parametrize(

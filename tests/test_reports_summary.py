@@ -12,13 +12,13 @@ from processes import ROOT
 from rich.console import Console
 from scipy import stats
 
-from reports import sheets
 from reports.advice import shape_class
 from reports.answer import answer, environment, verdict
 from reports.estimator import ESTIMATORS, of_pass
 from reports.load import load
 from reports.markdown import regimes
 from reports.points import scaling_points
+from reports.sections import use
 from reports.summary import BETWEEN_RUNS, estimates, factors, interval, own_share
 from reports.terminal import summary
 
@@ -87,7 +87,7 @@ def test_one_pass_names_no_tie_and_says_so(tmp_path: Path) -> None:
     lines = rows(lambda s, n: len(s) * 1e-3, strategies=["a", "bb"], passes=1)
     found = answered(tmp_path, lines)
     assert found.advice.iloc[0]["judged"] == "one pass: not judged"
-    assert "no intervals" in verdict(found)[3]
+    assert "no intervals" in verdict(found)[-1]
 
 
 def test_a_strategy_that_skips_a_hard_case_cannot_win(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_thread_counts_are_told_apart_where_they_are_shown(tmp_path: Path) -> No
     summary(found, console)
     assert "jacobian, square, cpu, 2 threads" in console.export_text()
     assert "| jacobian, square, cpu, 2 threads |" in regimes(found)
-    assert [row[8].text for row in sheets.advice(found).rows] == ["cpu", "cpu, 2 threads"]
+    assert [row[8].text for row in use.regimes(found).rows] == ["cpu", "cpu, 2 threads"]
     assert set(found.exponents["workload"]) == {"net", "net, 2 threads"}
     panels = scaling_points(found, "jacobian")["panel"]
     assert set(panels) == {"net, n", "net, 2 threads, n"}

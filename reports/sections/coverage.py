@@ -1,14 +1,12 @@
-"""Coverage as tables: which strategy gets through which layer, on this torch."""
+"""10. Coverage: which strategy gets through which layer, on this torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 
-from . import words
-from .load import Run
-from .sheets import OPERATORS, Cell, Sheet
+from .. import words
+from ..blocks import Block, Cell, Fold, Prose, Section, Sheet, ordered
+from ..load import Run
 
 # What a cell of the matrix says of a row's status.
 WORDS = {
@@ -24,27 +22,36 @@ WORDS = {
 PREFIX = "probe-"
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """A coverage run as the page shows it."""
-
-    torch: str
-    counts: dict[str, int]
-    wrong: Sheet
-    matrices: tuple[Sheet, ...]
+_LEAD = (
+    "Every strategy is asked for the derivatives of small functions of one layer each, in float64,"
+    " and compared with values alone (torch {torch}: {counts}). **fallback** is right, but torch"
+    " looped over the directions; **refused** gave a reason; **WRONG** is silently wrong in torch,"
+    " which `prepare` refuses where the table of unsafe operations names it."
+)
 
 
-def coverage(run: Run) -> Coverage:
-    """The tables of a coverage run."""
+def section(run: Run | None) -> Section:
+    """Where torch is wrong, then a matrix an operator."""
+    if run is None:
+        said = "No run of `python -m bench coverage` was given (`--coverage FILE`)."
+        return _section((Prose(said),))
     rows = run.rows.assign(word=[_word(row) for _, row in run.rows.iterrows()])
-    there = [name for name in OPERATORS if name in set(rows["operator"])]
     counts = rows["word"].value_counts()
-    return Coverage(
-        str(run.header["environment"]["torch"]),
-        {word: int(counts[word]) for word in sorted(counts.index)},
-        _wrong(rows),
-        tuple(_matrix(name, rows[rows["operator"] == name]) for name in there),
-    )
+    said = ", ".join(f"{counts[word]} {word}" for word in sorted(counts.index))
+    wrong = _wrong(rows)
+    blocks: list[Block] = [
+        Prose(_LEAD.format(torch=run.header["environment"]["torch"], counts=said)),
+        wrong if wrong.rows else Prose("Nothing is silently wrong."),
+    ]
+    for operator in ordered(list(rows["operator"])):
+        matrix = _matrix(operator, rows[rows["operator"] == operator])
+        blocks.append(Fold(operator, (matrix,)))
+    return _section(tuple(blocks))
+
+
+def _section(blocks: tuple[Block, ...]) -> Section:
+    title = "Coverage: which strategy gets through which layer"
+    return Section("coverage", "Coverage", title, blocks)
 
 
 def _word(row: pd.Series) -> str:
@@ -81,7 +88,8 @@ def _matrix(operator: str, rows: pd.DataFrame) -> Sheet:
     for workload in sorted(set(rows["workload"])):
         cells = [_cell(keyed, workload, name) for name in names]
         lines.append((Cell(workload.removeprefix(PREFIX)), *cells))
-    return Sheet(operator, ("layer", *names), tuple(lines))
+    caption = f"{operator}: layer by strategy (eager / traced where they differ)"
+    return Sheet(caption, ("layer", *names), tuple(lines), look="matrix")
 
 
 def _cell(keyed: dict[tuple[str, str, str], str], workload: str, name: str) -> Cell:
