@@ -11,6 +11,7 @@ from strategies import Refusal
 
 from .case import Case, Subject, subject
 from .counters import counters, peak_bytes
+from .forward import forward_counters
 from .grid import NothingSelected
 from .progress import Progress
 from .record import Row, recording
@@ -34,10 +35,11 @@ class Entered:
 
 
 def counted(made: Subject) -> dict[str, int] | Refusal:
-    """The counters of one evaluation, and where the case can train `train_peak_bytes` of a step.
+    """The counters of one evaluation, those of f itself beside them, and where the case can train
+    `train_peak_bytes` of a step.
 
-    `calls`: of f in the evaluation; a replayed graph calls none. Prepares a plan of its own, since
-    one that is timed must not count.
+    `calls`: of f in the evaluation; a replayed graph calls none. `forward_flops`, `forward_ops`: of
+    one plain evaluation of f. Prepares a plan of its own, since one that is timed must not count.
     """
     f = Entered(made.problem.f)
     plan = replace(made, problem=replace(made.problem, f=f)).prepare()
@@ -46,6 +48,7 @@ def counted(made: Subject) -> dict[str, int] | Refusal:
     prepared = f.calls
     found = counters(plan, made.inputs)
     found["calls"] = f.calls - prepared
+    found |= forward_counters(made)
     if made.case.create_graph:
         found["train_peak_bytes"] = peak_bytes(training_step(plan, made))
     return found

@@ -33,8 +33,12 @@ def clock() -> float:
 
 def cpu_seconds(iterations: int) -> list[float]:
     """CPU time a call of every round since `readings` was cleared (clock reads come in pairs)."""
+    return _seconds(1, iterations)
+
+
+def _seconds(which: int, iterations: int) -> list[float]:
     starts, ends = readings[0::2], readings[1::2]
-    return [(e[1] - s[1]) / iterations for s, e in zip(starts, ends, strict=True)]
+    return [(e[which] - s[which]) / iterations for s, e in zip(starts, ends, strict=True)]
 
 
 def steal_seconds() -> float:
@@ -81,6 +85,18 @@ def size(call_s: float) -> Sizing:
     iterations = max(1, ceil(ROUND_S / max(call_s, 1e-9)))
     fit = int(BUDGET_S / max(iterations * call_s, 1e-9))
     return Sizing(min(ROUNDS, max(LEAST_ROUNDS, fit)), iterations)
+
+
+def rounds(call: Callable[[], object], sizing: Sizing) -> tuple[list[float], list[float]]:
+    """Wall and CPU seconds a call of every round, by the clock of the cases and as they are timed:
+    for what pytest-benchmark, which times once a test, is not to time."""
+    readings.clear()
+    for _ in range(sizing.rounds):
+        clock()
+        for _ in range(sizing.iterations):
+            call()
+        clock()
+    return _seconds(0, sizing.iterations), cpu_seconds(sizing.iterations)
 
 
 def set_threads(count: int) -> None:

@@ -22,6 +22,7 @@ from strategies import load_installed, load_strategies
 from .case import Case, case_from_axes
 from .controls import Control, control_from_axes
 from .environment import changed_since, surroundings
+from .forward import Rounds
 from .grid import blocks, cases, user_blocks
 from .measure import freeze_imports, set_threads
 from .memory import limit_memory
@@ -31,7 +32,10 @@ from .workloads import load_workload
 # After these a worker ends; after a wrong answer too, unless it is told to go on.
 FAILED = ("error", "oom")
 # A row that is not ok has none.
-TIMES = ("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s", "train_cpu_s")
+TIMES = (
+    *("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s", "train_cpu_s"),
+    *("forward_s", "forward_cpu_s"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -180,6 +184,12 @@ def references(request: pytest.FixtureRequest) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="references-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def forwards() -> dict[str, Rounds]:
+    """The times of f in this session by problem, for its other cases to share."""
+    return {}
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from .controls import Control, work
 from .counted import UNCOUNTED, counted
 from .counters import cuda_peak_bytes
 from .device import DEVICES, Device, device_seconds, waiting
+from .forward import Rounds, forward_seconds
 from .gpu import steady
 from .plugin import ROW
 from .record import Row, recording, spending
@@ -28,9 +29,14 @@ from .training import training_step
 
 
 def test_time(
-    case: Case, benchmark: Any, references: Path, rows: dict[str, Row], request: Any
+    case: Case,
+    benchmark: Any,
+    references: Path,
+    rows: dict[str, Row],
+    forwards: dict[str, Rounds],
+    request: Any,
 ) -> None:
-    """One case of one pass: `wall_s` and `cpu_s` a call for every round."""
+    """One case of one pass: `wall_s` and `cpu_s` a call for every round, and those of f itself."""
     with recording(case) as row:
         request.node.stash[ROW] = rows[case.id] = row
         made = subject(case)
@@ -42,6 +48,8 @@ def test_time(
             row["wall_s"], row["cpu_s"] = _timed(call, benchmark, row, device)
             row["device_s"] = device_seconds(evaluate, device, measure.ROUNDS)
             row["device_cold_s"] = device_seconds(evaluate, device, measure.ROUNDS, cold=True)
+        with spending(row, "forward"):
+            row["forward_s"], row["forward_cpu_s"] = forward_seconds(made, device, forwards)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
                 _counted(made, call, row)

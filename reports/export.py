@@ -31,8 +31,18 @@ COLUMNS = [
     ),
     *("seconds", "low", "high", "half_width", "evaluate_s", "train_s", "prepare_s", "first_s"),
     "pays_back_calls",
+    *("forward_s", "forward_passes", "forward_passes_low", "forward_passes_high"),
     *("factor", "factor_low", "factor_high", "speedup", "speedup_low", "speedup_high"),
-    *("peak_bytes", "ops", "digits", "relative_error", "worst_entry", "tolerance"),
+    *(
+        "flops",
+        "forward_flops_ratio",
+        "peak_bytes",
+        "ops",
+        "digits",
+        "relative_error",
+        "worst_entry",
+        "tolerance",
+    ),
     *("reference", "reference_error"),
 ]
 

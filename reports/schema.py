@@ -69,15 +69,20 @@ MEASURES: dict[str, object] = {
     "device_cold_s": [],
     "train_s": [],
     "train_cpu_s": [],
+    # Of one plain evaluation of f, without a graph; the same for all cases of a problem in a
+    # process.
+    "forward_s": [],
+    "forward_cpu_s": [],
     "steal_s": None,
     # Of a GPU, before and after the rounds: `sm_hz`, `memory_hz`.
     "clocks": {},
-    # By what for: prepare, reference, calls, counters; the rest of a run is the suite's own time.
+    # By what for: prepare, reference, calls, forward, counters; the rest of a run is the suite's
+    # own time.
     "spent_s": {},
     "loops": None,
     "warmup": None,
-    # flops ops elements storage_bytes peak_bytes result_bytes calls fallbacks train_peak_bytes, as
-    # far as the row has them: docs/method.md, section Counters.
+    # flops ops elements storage_bytes peak_bytes result_bytes calls fallbacks forward_flops
+    # forward_ops train_peak_bytes, as far as the row has them: docs/method.md, section Counters.
     "counters": {},
     # Of a call on the CPU, in every round; and of each native function itself in the least of them.
     "instructions": [],

@@ -71,18 +71,24 @@ def time_interval(logs: Sequence[float]) -> tuple[float, float, float]:
 
 def passes(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a case and pass, seconds: `evaluate_s` of the evaluation, `train_s` of a training
-    step, and `rank_s`, by which it is ranked: training where the case can train."""
+    step, `rank_s`, by which it is ranked: training where the case can train, and `forward_s` of f
+    itself; nan where the file does not say."""
     ok = rows[rows["status"] == "ok"]
     found = ok[["id", "contest", "way", "operator", "strategy", "pass", "create_graph"]].copy()
     found["evaluate_s"] = [of_pass(seconds) for seconds in rounds(ok)]
     found["train_s"] = [of_pass(seconds) for seconds in rounds(ok, "train_s", "train_cpu_s")]
+    found["forward_s"] = [of_pass(seconds) for seconds in rounds(ok, "forward_s", "forward_cpu_s")]
     trains = found["create_graph"].astype(bool)
     found["rank_s"] = found["train_s"].where(trains, found["evaluate_s"])
     return found.dropna(subset=["rank_s"])
 
 
 def estimates(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a case: its status, and where it is ok in every pass its times with intervals."""
+    """One line a case: its status, and where it is ok in every pass its times with intervals.
+
+    `forward_passes`: `evaluate_s` over `forward_s`, pass by pass; `forward_flops_ratio` the same in
+    exact FLOPs, nan where either has none. From files without them these columns are nan.
+    """
     timed = passes(rows)
     logs = dict(list(timed.groupby("id")))
     table = [_estimate(group, logs.get(name)) for name, group in rows.groupby("id", sort=False)]
@@ -90,7 +96,9 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         *AXIS_COLUMNS,
         *("status", "reason", "K", "seconds", "low", "high", "half_width", "evaluate_s", "train_s"),
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
-        *("reference", "reference_error", "worst_entry", "fallbacks"),
+        *("reference", "reference_error", "worst_entry", "fallbacks", "forward_s"),
+        *("forward_passes", "forward_passes_low", "forward_passes_high", "forward_flops_ratio"),
+        *("flops", "elements", "storage_bytes"),
     ]
     return pd.DataFrame(table, columns=columns)
 
@@ -122,8 +130,20 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
     row["prepare_s"] = float(group["prepare_s"].astype(float).median())
     row["first_s"] = float(group["first_s"].astype(float).median())
     row["peak_bytes"], row["ops"] = _peak(group), _counter(group, "ops")
-    row["fallbacks"] = _counter(group, "fallbacks")
-    return row
+    for name in ("fallbacks", "flops", "elements", "storage_bytes"):
+        row[name] = _counter(group, name)
+    return row | _in_forward_passes(timed, row["flops"], _counter(group, "forward_flops"))
+
+
+def _in_forward_passes(timed: pd.DataFrame, flops: float, forward_flops: float) -> dict[str, float]:
+    found = {"forward_flops_ratio": flops / forward_flops} if flops and forward_flops else {}
+    known = timed.dropna(subset=["evaluate_s", "forward_s"])
+    if len(known):
+        found["forward_s"] = float(np.exp(np.log(known["forward_s"]).mean()))
+        logs = interval(np.log(known["evaluate_s"] / known["forward_s"]))
+        names = ("forward_passes", "forward_passes_low", "forward_passes_high")
+        found |= dict(zip(names, np.exp(logs), strict=True))
+    return found
 
 
 def _counter(group: pd.DataFrame, name: str) -> float:
@@ -267,7 +287,7 @@ def sized(table: pd.DataFrame) -> list[tuple[tuple[str, str, str, str], pd.DataF
 
 def own_share(rows: pd.DataFrame, wall_s: float | None) -> float:
     """Share of a run's wall time that is the suite's own: neither prepare, nor references, nor
-    counters, nor calls of plans; nan where the file does not say."""
+    counters, nor calls of plans and of f; nan where the file does not say."""
     spent = sum(sum(each.values()) for each in rows["spent_s"])
     return 1 - spent / wall_s if wall_s and spent else float("nan")
 

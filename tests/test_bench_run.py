@@ -175,11 +175,13 @@ def test_an_ok_row_is_complete(ran: Ran) -> None:
     row = ran.row("mine-columns")
     assert row["in_shape"] == [3, 8, 8]
     assert len(row["wall_s"]) == len(row["cpu_s"]) >= 3
+    assert len(row["forward_s"]) == len(row["forward_cpu_s"]) >= 3
+    assert row["spent_s"]["forward"] > 0
     assert row["loops"] >= 1
     assert row["warmup"] >= 3
     assert set(row["counters"]) == {
         *("flops", "ops", "elements", "calls", "fallbacks"),
-        *("storage_bytes", "peak_bytes", "result_bytes"),
+        *("storage_bytes", "peak_bytes", "result_bytes", "forward_flops", "forward_ops"),
     }
     assert row["error"]["relative"] <= row["error"]["tolerance"]
     assert row["prepare_s"] > 0
