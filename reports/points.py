@@ -131,19 +131,18 @@ def winner_points(found: Answer) -> pd.DataFrame:
 def crossing_points(found: Answer) -> pd.DataFrame:
     """`operator`, `workload`, `size`, `where`, `below`, `low`, `above`, `high`: sizes next to each
     other at which different eager ways are the fastest."""
-    lines: dict[tuple[str, ...], list[pd.DataFrame]] = {}
+    lines: dict[tuple[str, str, str, str], list[pd.DataFrame]] = {}
     for operator, way, workload, size, where, group in _lines(found.cases, 2):
         key = (operator, workload, size, where)
         lines.setdefault(key, []).append(group[["value", "seconds"]].assign(way=way))
-    found_rows = []
+    crossed = []
     for key, ways in sorted(lines.items(), key=lambda line: rank(line[0][0])):
-        best = _best(pd.concat(ways))
-        for below, above in pairwise(best):
+        for below, above in pairwise(_best(pd.concat(ways))):
             if below["way"] != above["way"]:
                 row = dict(zip(("operator", "workload", "size", "where"), key, strict=True))
                 row |= {"below": below["way"], "low": below["value"]}
-                found_rows.append(row | {"above": above["way"], "high": above["value"]})
-    return pd.DataFrame(found_rows)
+                crossed.append(row | {"above": above["way"], "high": above["value"]})
+    return pd.DataFrame(crossed)
 
 
 def _best(lines: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ from bench.__main__ import main
 from bench.case import Case
 from bench.coverage import cells, findings, new_errors, write
 from bench.probes import PROBES
-from reports.sections import coverage as coverage_section
+from reports.blocks import Sheet
 from reports.load import load
+from reports.sections import coverage as coverage_section
 from strategies import STRATEGIES, unsafe
 from strategies.unsafe import Table
 
@@ -126,9 +127,10 @@ def test_a_planted_wrong_strategy_is_found_and_a_cut_run_goes_on(tmp_path: Path)
     ids = list(run.rows["id"])
     assert len(ids) == len(set(ids)) == len([line for line in whole if '"kind":"row"' in line])
     assert set(run.rows.loc[run.rows["strategy"] == "planted", "status"]) == {"wrong"}
-    shown = tables(run)
-    assert [cell.text for cell in shown.wrong.rows[0]][:3] == ["mlp", "jacobian", "planted"]
-    assert shown.counts["WRONG"] == 2
+    lead, wrong, *_ = coverage_section.section(run).blocks
+    assert isinstance(wrong, Sheet)
+    assert [cell.text for cell in wrong.rows[0]][:3] == ["mlp", "jacobian", "planted"]
+    assert "2 WRONG" in lead.text
 
 
 def test_a_table_is_not_written_from_a_part(capsys: pytest.CaptureFixture[str]) -> None:

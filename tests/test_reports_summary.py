@@ -135,9 +135,11 @@ def test_shape_classes(n: int, m: int, shape: str) -> None:
 
 
 def test_the_verdict_counts_every_status() -> None:
-    measured, failed, *_ = verdict(answer(load(GOLDEN)))
-    assert measured == "3 cases in 2 passes: 2 measured and right and 1 wrong."
-    assert failed == "Faults in 1 cases, among them bad: they have no times anywhere."
+    measured, *_ = verdict(answer(load(GOLDEN)))
+    assert measured == (
+        "3 cases in 2 passes: 2 measured and right and 1 wrong."
+        " Faults in 1 cases, among them bad: they have no times anywhere."
+    )
 
 
 def test_an_execution_pays_back_what_preparing_it_took(tmp_path: Path) -> None:
