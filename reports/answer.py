@@ -10,11 +10,12 @@ import pandas as pd
 
 from . import words
 from .advice import advice
+from .exponents import exponents
 from .export import tidy
 from .load import Run
 from .machine import machine
 from .schema import FAULTS
-from .summary import estimates, exponents, factors, own_share, statuses
+from .summary import estimates, factors, own_share, statuses
 
 STATUS_WORDS = {
     "ok": "measured and right",
