@@ -18,7 +18,11 @@ from matplotlib.figure import Figure
 # Drawn in these, replaced by the page's own colours so that the dark theme reaches the figures.
 INK, GRID = "#123456", "#654321"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
-DASHES: list[tuple[float, ...] | str] = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)]
+# Seven, without a factor in common with the markers: the first 63 strategies differ without colour.
+DASHES: list[tuple[float, ...] | str] = [
+    *("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)),
+    *((1, 3), (9, 2)),
+]
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
