@@ -1,4 +1,4 @@
-"""With which power of a size the time grows: cases that differ in one size alone, and their slope."""
+"""With which power of a size the time grows: cases that differ in one size, and their slope."""
 
 from __future__ import annotations
 

@@ -26,7 +26,11 @@ FOREST = {"slower": ">", "faster": "<", "same": "o", "unclear": "s"}
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
 # Decades of an axis below which ticks at powers of ten alone would be too few.
 CLOSE = 2.0
-DASHES: list[tuple[float, ...] | str] = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)]
+# Seven, without a factor in common with the markers: the first 63 strategies differ without colour.
+DASHES: list[tuple[float, ...] | str] = [
+    *("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)),
+    *((1, 3), (9, 2)),
+]
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
