@@ -69,11 +69,12 @@ def _missing(reason: str) -> NoReturn:
 
 @contextmanager
 def visit(
-    browser: Browser, file: Path, size: tuple[int, int] = WIDE, **context: Any
+    browser: Browser, file: Path, size: tuple[int, int] = WIDE, view: str = "", **context: Any
 ) -> Iterator[Visit]:
     """The file, open in a profile of its own that reaches nothing but the disk.
 
-    context: what playwright's `new_context` takes, such as `color_scheme`, `java_script_enabled`.
+    view: what follows `#` in its address. context: what playwright's `new_context` takes, such as
+    `color_scheme`, `java_script_enabled`.
     """
     width, height = size
     profile = browser.new_context(
@@ -82,7 +83,7 @@ def visit(
     found = Visit(profile.new_page())
     _record(found, file.resolve().as_uri())
     try:
-        found.page.goto(file.resolve().as_uri())
+        found.page.goto(file.resolve().as_uri() + (f"#{view}" if view else ""))
         yield found
     finally:
         profile.close()

@@ -238,6 +238,62 @@ def test_a_table_is_sorted_by_keyboard(browser: Browser, made: Made) -> None:
             assert opened.page.evaluate(COLUMN) == expected
 
 
+# What a view holds is in its address.
+
+
+def test_your_own_sizes_find_the_nearest_measured_case(
+    browser: Browser, default_grid: Made
+) -> None:
+    with visit(browser, default_grid.file) as opened:
+        form = opened.page.locator("#finder")
+        form.locator("[name=op]").select_option("jacobian")
+        for name, size in (("n", 9), ("m", 240), ("B", 16)):
+            form.locator(f"[name={name}]").fill(str(size))
+        found = form.locator("output").inner_text().splitlines()
+        assert found[0] == "Nearest measured case: mlp-tall, n = 8, m = 256, B = 16."
+        assert re.fullmatch(r"[a-z-]+: [\d.]+ µs, [\d.]+ [KM]iB at the peak", found[1])
+        least = float(re.search(r"([\d.]+) KiB", found[1])[1]) / 1024
+        form.locator("[name=mem]").fill(str(least / 2))
+        assert found[1] not in form.locator("output").inner_text()
+        asked, view = form.locator("output").inner_text(), opened.page.url.partition("#")[2]
+    with visit(browser, default_grid.file, view=view) as again:
+        assert again.page.locator("#finder output").inner_text() == asked
+
+
+def test_results_are_filtered_and_compared_and_the_address_keeps_it(
+    browser: Browser, default_grid: Made
+) -> None:
+    with visit(browser, default_grid.file, view="results&q=grad&vs=loop-grad") as opened:
+        names = opened.page.locator("#results table.matrix tbody tr:not([hidden]) th:first-child")
+        assert names.count() > 3
+        assert all("grad" in name for name in names.all_text_contents())
+        own = opened.page.locator("#results tr:has(th:text-is('loop-grad'))").first
+        assert "(1.00× loop-grad)" in own.inner_text()
+        opened.page.locator("#chooser [name=q]").fill("")
+        opened.page.locator("#chooser [name=vs]").select_option("")
+        assert opened.page.url.endswith("#results")
+        assert opened.page.locator("#results tr[hidden]").count() == 0
+        assert "loop-grad)" not in own.inner_text()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_theme_can_be_chosen_and_is_kept(browser: Browser, golden: Made, theme: Theme) -> None:
+    other = THEMES[1 - THEMES.index(theme)]
+    with visit(browser, golden.file, color_scheme=theme) as opened:
+        before = opened.page.evaluate(BACKGROUND)
+        opened.page.locator("button.theme").click()
+        after, view = opened.page.evaluate(BACKGROUND), opened.page.url.partition("#")[2]
+    assert (before != after, view) == (True, f"theme={other}")
+    with visit(browser, golden.file, view=view, color_scheme=theme) as again:
+        assert again.page.evaluate(BACKGROUND) == after
+
+
+def test_a_link_into_what_is_folded_opens_it(browser: Browser, default_grid: Made) -> None:
+    link = "digits-agreed-with-the-reference-the-worst-case-of-each"
+    with visit(browser, default_grid.file, view=link) as opened:
+        assert opened.page.locator(f"#{link}").is_visible()
+
+
 # On paper.
 
 
@@ -252,6 +308,7 @@ def paper(browser: Browser, made: Made) -> Iterator[Visit]:
 def test_paper_shows_all_and_clips_nothing(paper: Visit) -> None:
     assert paper.page.locator("details:not([open])").count() == 0
     assert paper.page.evaluate(CLIPPED) == []
+    assert paper.page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
     assert paper.seen("nav") == 0
 
 

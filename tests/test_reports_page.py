@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as csv_module
 import json
 import re
+import time
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 from made_runs import GOLDEN, rows, write
-from processes import command
+from processes import ROOT, command
 
 from reports import words
 from reports.__main__ import main
@@ -183,6 +184,12 @@ def test_a_default_sized_page_stays_small(tmp_path: Path) -> None:
     html = page(answer(load(write(tmp_path / "r.jsonl", lines))))
     assert len(lines) == 3 * 432
     assert len(html) < 1.5e6
+
+
+def test_the_page_of_the_default_grid_is_built_in_ten_seconds() -> None:
+    start = time.process_time()
+    page(answer(load(ROOT / "docs/published/cpu.jsonl.gz")))
+    assert time.process_time() - start < 10
 
 
 def test_same_file_same_bytes_in_another_process(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ function find(form) {
   const ways = here.filter((row) => name(row) === name(nearest)).sort((a, b) => a.seconds - b.seconds);
   const best = ways.slice(0, 3).map((row) => {
     const memory = row.peak_bytes === null ? "" : `, ${bytes(row.peak_bytes)} at the peak`;
-    return `${row.way}: ${seconds(row.seconds)}${row.tie ? "" : ` (${row.factor.toFixed(2)}×)`}${memory}`;
+    return `${row.way}: ${seconds(row.seconds)}${row.factor > 1 ? ` (${row.factor.toFixed(2)}×)` : ""}${memory}`;
   });
   const where = `${nearest.workload}, n = ${nearest.n}, m = ${nearest.m}, B = ${nearest.B}`;
   return `${exact ? "Measured" : "Nearest measured case"}: ${where}.\n${best.join("\n")}`;
