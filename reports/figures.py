@@ -260,9 +260,13 @@ def forest(verdicts: Sequence[Verdict]) -> Figure:
             range(len(verdicts)), [f"{v.case}  ({v.word})" for v in verdicts], fontsize=8
         )
         axis.set_ylim(len(verdicts) - 0.5, -0.5)
-        axis.set(xlabel="after / before", xscale="log")
+        ends = [end for verdict in verdicts for end in (verdict.low, verdict.high)]
+        wide = max(ends) / min(ends) > 4
+        axis.set(xlabel="after / before", xscale="log" if wide else "linear")
+        ticks = mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)) if wide else mpl.ticker.MaxNLocator(6)
+        axis.xaxis.set_major_locator(ticks)
         axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}×"))
-        axis.xaxis.set_minor_formatter(mpl.ticker.StrMethodFormatter("{x:g}×"))
+        axis.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     return figure
 
 
