@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -18,11 +18,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from . import words
-from .comparison import Verdict
 
 # Drawn in these, replaced by the page's own colours so that the dark theme reaches the figures.
 INK, GRID, WINNER = "#123456", "#654321", "#135246"
-FOREST = {"slower": ">", "faster": "<", "same": "o", "unclear": "s"}
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
 # Decades of an axis below which ticks at powers of ten alone would be too few.
 CLOSE = 2.0
@@ -240,40 +238,10 @@ def _winner(axis: plt.Axes, cell: pd.Series, x: int, y: int, letter: dict[str, s
     axis.text(x, y, letter[cell["way"]], ha="center", va="center", fontsize=11, weight="bold")
 
 
-def forest(verdicts: Sequence[Verdict]) -> Figure:
-    """Ratios with their intervals, a line a case, over the band of what counts as the same."""
-    with mpl.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7.5, 0.8 + 0.24 * len(verdicts)), layout="constrained")
-        axis.axvspan(1 / 1.05, 1.05, color=GRID, alpha=0.35, linewidth=0)
-        axis.axvline(1, color=INK, linewidth=0.8)
-        for k, verdict in enumerate(verdicts):
-            filled = verdict.word in ("slower", "faster")
-            axis.plot([verdict.low, verdict.high], [k, k], color=INK, linewidth=1.2)
-            axis.plot(
-                *(verdict.ratio, k),
-                FOREST.get(verdict.word, "o"),
-                color=INK,
-                markerfacecolor=INK if filled else "none",
-                markersize=6,
-            )
-        axis.set_yticks(
-            range(len(verdicts)), [f"{v.case}  ({v.word})" for v in verdicts], fontsize=8
-        )
-        axis.set_ylim(len(verdicts) - 0.5, -0.5)
-        ends = [end for verdict in verdicts for end in (verdict.low, verdict.high)]
-        wide = max(ends) / min(ends) > 4
-        axis.set(xlabel="after / before", xscale="log" if wide else "linear")
-        ticks = mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)) if wide else mpl.ticker.MaxNLocator(6)
-        axis.xaxis.set_major_locator(ticks)
-        axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}×"))
-        axis.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    return figure
-
-
 def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
     """Time against peak memory on log axes, a panel for each contest; lower left is better.
 
-    points: `panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named` (its name is written).
+    points: `panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `rank`, `named` (so is written).
     """
     with mpl.rc_context(STYLE):
         panels = list(dict.fromkeys(points["panel"]))
@@ -283,10 +251,8 @@ def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
                 style = look.loc[row["strategy"]]
                 where = row["seconds"], row["peak_bytes"]
                 axis.plot(*where, style["marker"], color=style["colour"], markersize=6)
-                if row["named"]:
-                    axis.annotate(
-                        row["way"], where, xytext=(5, 4), textcoords="offset points", fontsize=8
-                    )
+                said = f"{row['rank']} {row['way']}" if row["named"] else str(row["rank"])
+                axis.annotate(said, where, xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(xscale="log", yscale="log", xlabel="time", ylabel="memory at the peak")
             axis.margins(0.2)
             _in_words(axis.xaxis, words.seconds)

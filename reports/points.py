@@ -166,8 +166,9 @@ def _apart(points: pd.DataFrame) -> list[Any]:
 
 
 def memory_points(found: Answer) -> pd.DataFrame:
-    """`panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `named`: each operator's contest with
-    the highest peak; the ways on the lower left border have their names written where they fit."""
+    """`panel`, `way`, `strategy`, `seconds`, `peak_bytes`, `rank` (1 is the fastest), `named`: each
+    operator's contest with the highest peak; the ways on the lower left border have their names
+    written where they fit."""
     ok = found.cases[(found.cases["status"] == "ok") & (found.cases["peak_bytes"] > 0)]
     ok = ok[ok["operator"].isin(["jacobian", "hessian", "laplacian", "divergence"])]
     if ok.empty:
@@ -179,5 +180,6 @@ def memory_points(found: Answer) -> pd.DataFrame:
         least = contest["peak_bytes"].cummin().shift(fill_value=np.inf)
         title = largest if str(where) in ("cpu", "cuda") else f"{largest} ({where})"
         border = contest[contest["peak_bytes"] < least]
-        panels.append(contest.assign(panel=title, named=contest.index.isin(_apart(border))))
+        named = contest.index.isin(_apart(border))
+        panels.append(contest.assign(panel=title, named=named, rank=range(1, len(contest) + 1)))
     return pd.concat(panels[:MOST_PANELS], ignore_index=True)

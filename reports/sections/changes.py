@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import isfinite
 
-from .. import figures, words
+from .. import words
 from ..blocks import Block, Cell, Drawing, Fold, Prose, Section, Sheet, number
 from ..comparison import Judgement, Verdict
+from ..forest import forest
 from ..history import History
 from ..history_files import cut_lines, machine_lines, moved, trend_lines, when
 from ..history_files import headline as history_headline
@@ -65,7 +66,7 @@ def _forest(drawn: list[Verdict]) -> Drawing:
     more = f" The {left} nearest to 1 are left out." if left else ""
     return Drawing(
         finding,
-        inline(figures.forest(shown), "forest", finding),
+        inline(forest(shown), "forest", finding),
         "Time (or instructions) of the later over the earlier, with 95 % intervals." + more,
         "Right of 1 is slower. The band is ± 5 %: an interval inside it is shown to be the same.",
         _sheet("Data: ratios and intervals", shown),

@@ -22,7 +22,8 @@ def section(found: Answer) -> Section:
             inline(figures.time_and_memory(table, look), "memory", finding),
             "The problem with the highest peak of each operator. On the CPU the peak counts"
             " storages of tensors, on a GPU it is the allocator's.",
-            "Lower left is better; named ways have no other that is both faster and smaller.",
+            "Lower left is better; named ways have no other that is both faster and smaller. The"
+            " numbers are those of the table: 1 is the fastest.",
             _data(table),
         )
     return Section("memory", "Time and memory", "Time and memory", (block,))
@@ -42,7 +43,7 @@ def _finding(table: pd.DataFrame) -> str:
 def _data(table: pd.DataFrame) -> Sheet:
     rows = tuple(
         (
-            Cell(str(row["way"])),
+            Cell(f"{row['rank']} {row['way']}"),
             Cell(str(row["panel"])),
             number(words.seconds(row["seconds"]), row["seconds"]),
             number(words.bytes_(row["peak_bytes"]), row["peak_bytes"]),
