@@ -16,6 +16,7 @@ def regimes(found: Answer) -> str:
     lines = [_row(_HEAD), _row(["---"] * len(_HEAD))]
     several = found.advice["threads"].nunique() > 1
     order = ["purpose", "operator", "shape", "threads"]
+    unit = words.second_unit([*found.advice["seconds_low"], *found.advice["seconds_high"]])
     for _, row in found.advice.sort_values(order).iterrows():
         place = [words.on_threads(row["device"], row["threads"])] if several else []
         span = words.factor_interval(row["margin_low"], row["margin_high"])
@@ -26,7 +27,7 @@ def regimes(found: Answer) -> str:
                     ", ".join([row["operator"], row["shape"], *place]),
                     str(row["purpose"]),
                     f"`{row['use']}`",
-                    words.span(row["seconds_low"], row["seconds_high"]),
+                    words.span(row["seconds_low"], row["seconds_high"], unit),
                     words.factor(row["speedup"]),
                     margin if span == words.NOTHING else f"{margin} ({span})",
                     words.listed([f"`{name}`" for name in row["ties"]]) or words.NOTHING,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from math import floor, isfinite, log10
+from collections.abc import Iterable
+from math import floor, isfinite, log10, sqrt
 from typing import Any
 
 import pandas as pd
 
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-_BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+# A unit: how much of the base it is, and its name.
+Unit = tuple[float, str]
+
+_SECONDS: tuple[Unit, ...] = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTES: tuple[Unit, ...] = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 NOTHING = "–"
+# A column of numbers further apart than this has the unit of its middle, others that of the least.
+_FAR = 1e4
 
 
 def missing(value: Any) -> bool:
@@ -27,19 +33,42 @@ def significant(value: float, relative_error: float | None = None) -> str:
     return f"{rounded:,.{decimals}f}"
 
 
-def seconds(value: float, half_width: float | None = None) -> str:
+def seconds(value: float, half_width: float | None = None, unit: Unit | None = None) -> str:
     """`1.42 ms ± 1 %`; the interval is left out where there was one pass."""
     if missing(value):
         return NOTHING
-    scale, unit = next(((s, u) for s, u in _SECONDS if value >= s), _SECONDS[-1])
+    scale, name = unit or _unit(value, _SECONDS)
     if half_width is None or missing(half_width):
-        return f"{significant(value / scale)} {unit}"
-    return f"{significant(value / scale, half_width)} {unit} ± {percent(half_width)}"
+        return f"{significant(value / scale)} {name}"
+    return f"{significant(value / scale, half_width)} {name} ± {percent(half_width)}"
 
 
-def span(low: float, high: float) -> str:
+def _unit(value: float, units: tuple[Unit, ...]) -> Unit:
+    return next((unit for unit in units if value >= unit[0]), units[-1])
+
+
+def second_unit(values: Iterable[float]) -> Unit | None:
+    """The one unit of a column of times."""
+    return _one_unit(values, _SECONDS)
+
+
+def byte_unit(values: Iterable[float]) -> Unit | None:
+    """The one unit of a column of bytes."""
+    return _one_unit(values, _BYTES)
+
+
+def _one_unit(values: Iterable[float], units: tuple[Unit, ...]) -> Unit | None:
+    known = [float(value) for value in values if not missing(value) and value > 0]
+    if not known:
+        return None
+    least, most = min(known), max(known)
+    return _unit(sqrt(least * most) if most > _FAR * least else least, units)
+
+
+def span(low: float, high: float, unit: Unit | None = None) -> str:
     """`30.0 µs to 317 µs`, or the one where both are the same."""
-    return f"{seconds(low)} to {seconds(high)}" if high > low else seconds(low)
+    said = [seconds(value, unit=unit) for value in (low, high)]
+    return " to ".join(said) if high > low else said[0]
 
 
 def on_threads(name: str, threads: int) -> str:
@@ -69,12 +98,12 @@ def factor_interval(low: float, high: float) -> str:
     return NOTHING if missing(low) or missing(high) else f"{factor(low)} to {factor(high)}"
 
 
-def bytes_(value: float) -> str:
+def bytes_(value: float, unit: Unit | None = None) -> str:
     """`34 KiB`."""
     if missing(value):
         return NOTHING
-    scale, unit = next(((s, u) for s, u in _BYTES if value >= s), _BYTES[-1])
-    return f"{significant(value / scale)} {unit}"
+    scale, name = unit or _unit(value, _BYTES)
+    return f"{significant(value / scale)} {name}"
 
 
 def calls(value: float) -> str:

@@ -54,13 +54,14 @@ def _finding(table: pd.DataFrame) -> str:
 def _sheet(operator: str, own: pd.DataFrame) -> Sheet:
     most = own.loc[own["flops"].astype(float).idxmax()]
     ways = own[(own["contest"] == most["contest"]) & (own["where"] == most["where"])]
+    unit, least = (words.second_unit(ways[name]) for name in ("seconds", "limit_s"))
     rows = tuple(
         (
             Cell(str(case["strategy"])),
-            number(words.seconds(case["seconds"], case["half_width"]), case["seconds"]),
+            number(words.seconds(case["seconds"], case["half_width"], unit), case["seconds"]),
             number(_passes(case["forward_passes"]), case["forward_passes"]),
             number(_passes(case["forward_flops_ratio"]), case["forward_flops_ratio"]),
-            number(words.seconds(case["limit_s"]), case["limit_s"]),
+            number(words.seconds(case["limit_s"], unit=least), case["limit_s"]),
             number(_share(case["eta"]), case["eta"]),
             Cell(str(case["bound"]) if case["eta"] == case["eta"] else words.NOTHING),
         )

@@ -41,12 +41,13 @@ def _finding(table: pd.DataFrame) -> str:
 
 
 def _data(table: pd.DataFrame) -> Sheet:
+    unit, size = words.second_unit(table["seconds"]), words.byte_unit(table["peak_bytes"])
     rows = tuple(
         (
             Cell(f"{row['rank']} {row['way']}"),
             Cell(str(row["panel"])),
-            number(words.seconds(row["seconds"]), row["seconds"]),
-            number(words.bytes_(row["peak_bytes"]), row["peak_bytes"]),
+            number(words.seconds(row["seconds"], unit=unit), row["seconds"]),
+            number(words.bytes_(row["peak_bytes"], size), row["peak_bytes"]),
         )
         for _, row in table.iterrows()
     )

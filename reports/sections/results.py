@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ _LEAD = (
     " factors in the plain columns that a strategy solved; how many they are is said, so that none"
     " is spared a hard one unseen."
 )
-_PLAIN = ("eager", "nan", "False")
 
 
 def section(found: Answer) -> Section:
@@ -71,17 +69,18 @@ def _column(case: pd.Series) -> str:
 
 def _times(operator: str, own: pd.DataFrame) -> Sheet:
     columns = list(dict.fromkeys(own["column"]))
+    units = {name: words.second_unit(each) for name, each in own.groupby("column")["seconds"]}
     rows = []
     for name, group in _by_mean(own):
         known = {case["column"]: case for _, case in group.iterrows()}
-        cells = [_time(known.get(column)) for column in columns]
+        cells = [_time(known.get(column), units[column]) for column in columns]
         rows.append((Cell(name), *_mean(group, own), *cells))
     heads = ("strategy", "geometric mean", "solved", *columns)
     return Sheet(f"{operator}: time (factor to the best)", heads, tuple(rows), look="matrix")
 
 
 def _by_mean(own: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Strategies, most solved first, then by their mean factor."""
+    """Strategies, those that solved most first, then by their mean factor."""
     groups = [(str(name), group) for name, group in own.groupby("strategy", sort=True)]
     return sorted(groups, key=lambda item: (-len(_factors(item[1])), _geometric(item[1]), item[0]))
 
@@ -102,7 +101,7 @@ def _mean(group: pd.DataFrame, own: pd.DataFrame) -> tuple[Cell, Cell]:
     return number(words.factor(mean), mean), number(f"{solved}/{total}", solved)
 
 
-def _time(case: pd.Series | None) -> Cell:
+def _time(case: pd.Series | None, unit: words.Unit | None) -> Cell:
     if case is None:
         return Cell("")
     if case["status"] != "ok":
@@ -110,7 +109,7 @@ def _time(case: pd.Series | None) -> Cell:
         return Cell(
             "refused" if refused else str(case["status"]), kind="soft" if refused else "failed"
         )
-    text = words.seconds(case["seconds"], case["half_width"])
+    text = words.seconds(case["seconds"], case["half_width"], unit)
     kind = f"{shade(case['factor'])}{' best' if case['tie'] else ''}"
     return number(f"{text} ({words.factor(case['factor'])})", case["seconds"], kind)
 
@@ -124,28 +123,30 @@ def shade(factor: float) -> str:
 def _memory(operator: str, own: pd.DataFrame) -> Sheet:
     there = own[own["peak_bytes"] > 0]
     columns = list(dict.fromkeys(there["column"]))
+    units = {name: words.byte_unit(each) for name, each in there.groupby("column")["peak_bytes"]}
     rows = []
     for name, group in there.groupby("strategy", sort=True):
         known = dict(zip(group["column"], group["peak_bytes"], strict=True))
-        cells = [_bytes(known.get(column)) for column in columns]
+        cells = [_bytes(known.get(column), units[column]) for column in columns]
         rows.append((Cell(str(name)), *cells))
     heads = ("strategy", *columns)
     return Sheet(f"{operator}: memory at the peak", heads, tuple(rows), look="matrix")
 
 
-def _bytes(value: float | None) -> Cell:
-    return Cell("") if value is None else number(words.bytes_(value), value)
+def _bytes(value: float | None, unit: words.Unit | None) -> Cell:
+    return Cell("") if value is None else number(words.bytes_(value, unit), value)
 
 
 def _executions(cases: pd.DataFrame) -> Sheet:
     """What is prepared once, beside what it saves at every call."""
     other = cases[(cases["execution"] != "eager") & (cases["status"] == "ok")]
+    once, unit = (words.second_unit(other[name]) for name in ("prepare_s", "seconds"))
     rows = tuple(
         (
             Cell(str(case["way"])),
             Cell(str(case["contest"]).replace("/", " ")),
-            number(words.seconds(case["prepare_s"]), case["prepare_s"]),
-            number(words.seconds(case["seconds"], case["half_width"]), case["seconds"]),
+            number(words.seconds(case["prepare_s"], unit=once), case["prepare_s"]),
+            number(words.seconds(case["seconds"], case["half_width"], unit), case["seconds"]),
             number(words.calls(case["pays_back_calls"]), case["pays_back_calls"]),
         )
         for _, case in other.iterrows()
@@ -180,5 +181,5 @@ def _profile_data(table: pd.DataFrame) -> Sheet:
         (Cell(f"{panel}: {name}"), *(number(f"{100 * share:.0f} %", share) for share in shares))
         for (panel, name), shares in zip(wide.index, wide.to_numpy().tolist(), strict=True)
     )
-    heads: Sequence[str] = [f"within {tau:g}×" for tau in wide.columns]
+    heads = [f"within {tau:g}×" for tau in wide.columns]
     return Sheet("Data: share of problems solved within a factor", ("strategy", *heads), rows)

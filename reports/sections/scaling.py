@@ -49,8 +49,12 @@ def _drawing(operator: str, table: pd.DataFrame, look: pd.DataFrame) -> Drawing:
         index=["panel", "way"], columns="value", values="seconds", sort=False
     )
     wide = wide[sorted(wide.columns)]
+    units = [words.second_unit(wide[value]) for value in wide.columns]
     rows = tuple(
-        (Cell(f"{panel}: {way}"), *(number(words.seconds(s), s) for s in seconds))
+        (
+            Cell(f"{panel}: {way}"),
+            *(number(words.seconds(s, unit=u), s) for s, u in zip(seconds, units, strict=True)),
+        )
         for (panel, way), seconds in zip(wide.index, wide.to_numpy().tolist(), strict=True)
     )
     heads = ("workload, size: strategy", *(f"{value:g}" for value in wide.columns))

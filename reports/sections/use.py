@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .. import words
-from ..advice import SKEW
+from ..advice import COLUMNS, SKEW
 from ..advice import regimes as by_regime
 from ..answer import Answer
 from ..blocks import (
@@ -35,6 +35,8 @@ class Question:
     shapes: tuple[str, ...]
     purpose: str = "evaluate"
 
+
+Units = tuple[words.Unit | None, words.Unit | None]
 
 EVERY_SHAPE = ("scalar", "square", "tall", "wide")
 QUESTIONS = (
@@ -81,7 +83,14 @@ def section(found: Answer) -> Section:
 
 def short(found: Answer) -> Sheet:
     """A line for each question and place."""
-    rows = [_answered(q, found, where) for q in QUESTIONS for where in _places(found)]
+    asked = [(question, where) for question in QUESTIONS for where in _places(found)]
+    answers = [_first(q, found.advice[found.advice["where"] == where]) for q, where in asked]
+    units = _units(pd.DataFrame([row for row in answers if row is not None], columns=COLUMNS))
+    several = len(_places(found)) > 1
+    rows = [
+        _answered(f"{q.text}, {where}" if several else q.text, row, found, units)
+        for (q, where), row in zip(asked, answers, strict=True)
+    ]
     heads = (
         *("for a", "use", "time", "next best takes", "ties with", "peak memory"),
         *("faster still", "line to copy"),
@@ -93,18 +102,16 @@ def _places(found: Answer) -> list[str]:
     return list(dict.fromkeys(found.cases["where"]))
 
 
-def _answered(question: Question, found: Answer, where: str) -> tuple[Cell, ...]:
-    text = question.text + (f", {where}" if len(_places(found)) > 1 else "")
-    row = _first(question, found.advice[found.advice["where"] == where])
+def _answered(text: str, row: pd.Series | None, found: Answer, units: Units) -> tuple[Cell, ...]:
     if row is None:
         return (Cell(text), Cell("not measured", kind="soft"), *([Cell(words.NOTHING)] * 6))
-    if question.purpose == "train":
+    if row["purpose"] == "train":
         text = text.replace("step", f"step with the {row['operator']}")
     near = problem(row["nearest"]).partition(f" float32 {row['device']}")[0]
     return (
         Cell(f"{text} ({near})"),
-        *_way(row),
-        number(words.bytes_(row["peak_bytes"]), row["peak_bytes"]),
+        *_way(row, units),
+        number(words.bytes_(row["peak_bytes"], units[1]), row["peak_bytes"]),
         Cell(_faster(row, found.cases), kind="soft"),
         Cell(row["line"], kind="code"),
     )
@@ -120,9 +127,15 @@ def _first(question: Question, table: pd.DataFrame) -> pd.Series | None:
     return None
 
 
-def _way(row: pd.Series) -> tuple[Cell, ...]:
+def _units(table: pd.DataFrame) -> Units:
+    """Of times and of bytes."""
+    times = pd.concat([table["seconds_low"], table["seconds_high"]])
+    return words.second_unit(times), words.byte_unit(table["peak_bytes"])
+
+
+def _way(row: pd.Series, units: Units) -> tuple[Cell, ...]:
     """What to use, its time, its margin, its ties."""
-    span = words.span(row["seconds_low"], row["seconds_high"])
+    span = words.span(row["seconds_low"], row["seconds_high"], units[0])
     ties = list(row["ties"])
     return (
         Cell(str(row["use"]), kind="use tie" if ties else "use best"),
@@ -171,12 +184,13 @@ def regimes(found: Answer) -> Sheet:
         ["purpose", "operator", "shape", "execution", "where"],
         key=lambda column: column.map(rank) if column.name == "operator" else column,
     )
+    units = _units(table)
     rows = tuple(
         (
             Cell(f"{row['operator']}, {row['shape']}"),
-            *_way(row),
+            *_way(row, units),
             number(words.factor(row["speedup"]), row["speedup"]),
-            number(words.bytes_(row["peak_bytes"]), row["peak_bytes"]),
+            number(words.bytes_(row["peak_bytes"], units[1]), row["peak_bytes"]),
             Cell(str(row["purpose"])),
             Cell(str(row["where"])),
             Cell(f"{row['cases']}, nearest {problem(row['nearest'])}", kind="soft prose"),
