@@ -26,11 +26,11 @@ def regimes(found: Answer) -> str:
                 [
                     ", ".join([row["operator"], row["shape"], *place]),
                     str(row["purpose"]),
-                    f"`{row['use']}`",
+                    _code(row["use"]),
                     words.span(row["seconds_low"], row["seconds_high"], unit),
                     words.factor(row["speedup"]),
                     margin if span == words.NOTHING else f"{margin} ({span})",
-                    words.listed([f"`{name}`" for name in row["ties"]]) or words.NOTHING,
+                    words.listed([_code(name) for name in row["ties"]]) or words.NOTHING,
                 ]
             )
         )
@@ -53,5 +53,12 @@ def between_markers(text: str, table: str, name: str, marker: str = "results") -
     return f"{text[: found.end(1)]}{table}{text[found.start(2) :]}"
 
 
+def _code(name: str) -> str:
+    """A name as code, which ends at the next backtick."""
+    return f"`{name.replace('`', chr(39))}`"
+
+
 def _row(cells: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    """A line of a table, whatever its cells hold."""
+    plain = (" ".join(cell.split("\n")).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(plain)} |"

@@ -10,6 +10,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 from made_runs import GOLDEN, rows, write
@@ -20,6 +21,7 @@ from reports.__main__ import main
 from reports.answer import answer
 from reports.export import as_json, csv
 from reports.load import load
+from reports.markdown import regimes
 from reports.page import page
 from reports.sections import correctness
 
@@ -32,6 +34,9 @@ HOSTILE = [
     "x" * 200,
     "\u202eright to left",
 ]
+
+
+SHAPES = {"svg", "g", "path", "defs", "use", "text", "tspan", "clipPath", "rect", "pattern"}
 
 
 class Elements(HTMLParser):
@@ -143,6 +148,19 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         for cell in r
     )
     json.loads(as_json(found.runs, found.cases, found.advice))
+
+
+def test_hostile_names_stay_text_in_figures_and_markdown(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 1e-3, strategies=[*HOSTILE, "a|b", "`c`"], sizes=[4, 8, 16])
+    found = answer(load(write(tmp_path / "r.jsonl", lines)))
+    drawn = re.findall(r"<svg.*?</svg>", page(found), re.DOTALL)
+    assert drawn
+    for svg in drawn:
+        names = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+        assert names <= SHAPES
+    table = [line for line in regimes(found).splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(found.advice)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {8}
 
 
 @pytest.mark.parametrize(
