@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,7 +26,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.cores import cores
 from reports.markdown import MarkersError, between_markers
 from reports.schema import STAGES, stage_file
 
@@ -36,6 +36,12 @@ PAIRS = 8
 # Slowed by this many times what a comparison says it can see, a case is to be found.
 STRENGTH = 1.5
 POLL_S = 0.2
+# Tied to its core, or the system would put all of them where nothing is measured.
+HOG = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+while True: pass
+"""
 
 Running = Callable[[Path], bool]
 
@@ -91,12 +97,12 @@ NAMES = (*UNCHANGED, *SLOWED, *BUSY)
 @contextmanager
 def hogs() -> Iterator[Callable[[bool], None]]:
     """A switch for processes that compute for nobody, one on each core."""
+    mine = [str(core) for core in sorted(os.sched_getaffinity(0))]
     running: list[subprocess.Popen[bytes]] = []
 
     def switch(wanted: bool) -> None:
         if wanted and not running:
-            loop = [sys.executable, "-c", "while True: pass"]
-            running.extend(subprocess.Popen(loop) for _ in range(cores()))
+            running.extend(subprocess.Popen([sys.executable, "-c", HOG, core]) for core in mine)
         elif not wanted:
             while running:
                 hog = running.pop()
