@@ -23,7 +23,7 @@ from reports.export import as_json, csv
 from reports.load import load
 from reports.markdown import regimes
 from reports.page import page
-from reports.sections import correctness
+from reports.sections import correctness, use
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -108,6 +108,40 @@ def test_the_page_carries_the_same_numbers_as_the_exports(golden: str) -> None:
     link = re.search(r'href="data:text/csv;charset=utf-8,([^"]+)"', golden)
     assert link
     assert unquote(unescape(link[1])) == csv(found.cases)
+
+
+def test_the_markdown_carries_the_numbers_of_the_page() -> None:
+    """Of every regime the time, the margin and the speed-up, in the same words."""
+    found = answer(load(ROOT / "docs/published/cpu.jsonl.gz"))
+    columns = {
+        "time": "time",
+        "next best takes": "next best takes",
+        "over plain": "faster than plain",
+    }
+    shown = use.regimes(found)
+    there = [{cell.text for cell in row} for row in shown.rows]
+    table = [line.strip("| ").split(" | ") for line in regimes(found).splitlines()[:-2]]
+    heads, _, *lines = table
+    assert set(columns) <= set(heads)
+    assert set(columns.values()) <= set(shown.heads)
+    assert len(lines) == len(there)
+    for line in lines:
+        numbers = {line[heads.index(head)] for head in columns} - {words.NOTHING}
+        assert any(numbers <= row for row in there), line
+
+
+def test_a_cut_last_line_is_named_on_the_page(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", rows(lambda s, n: 1e-3, strategies=["a", "b"]))
+    path.write_text(path.read_text()[:-4])
+    html = page(answer(load(path)))
+    assert "was cut in the middle" in " ".join(parsed(html).text)
+
+
+def test_an_unknown_schema_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "r.jsonl", [], schema=99)
+    assert main(["html", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert (said.count("\n"), "schema 99" in said) == (1, True)
 
 
 def test_the_reference_is_shown_with_its_own_error(golden: str) -> None:
