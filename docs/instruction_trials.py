@@ -100,15 +100,17 @@ def run(folder: Path) -> None:
         if not list(at.glob("pair-*/verdicts.json")):
             with tempfile.TemporaryDirectory(prefix="planted-") as clone:
                 _plant(Path(clone) / "clone", name, times(folder, name, statement), statement)
-                _pair(Path(clone) / "clone", at, "HEAD")
+                # Of the operator alone: the other cases are those of unchanged code above.
+                only = f"--only={name.partition('/')[0]}/"
+                _pair(Path(clone) / "clone", at, "HEAD", only)
 
 
-def _pair(repository: Path, at: Path, *commits: str) -> None:
+def _pair(repository: Path, at: Path, *arguments: str) -> None:
     if list(at.glob("pair-*/verdicts.json")):
         return
     print(f"instruction trials: {at.name}", file=sys.stderr)
     start = time.monotonic()
-    command = [sys.executable, "-m", "bench", "pair", *commits, "--instructions"]
+    command = [sys.executable, "-m", "bench", "pair", *arguments, "--instructions"]
     done = subprocess.run(
         [*command, "--results", str(at.absolute())],
         cwd=repository,
