@@ -34,6 +34,8 @@ from .worker import Job, environment_for
 EXECUTIONS = ("eager", "traced")
 # Under callgrind the import of torch takes a minute, two where the core is shared.
 START_S = 900.0
+# What torch imports at the first use of a transform takes a minute too: a case has more time here.
+SLOWER = 10
 POLL_S = 0.5
 # Of a function's instructions a smaller part of its case is left out of the file.
 LEAST_PART = 1e-3
@@ -75,7 +77,7 @@ def count(pair: Pair, scratch: Path) -> None:
     with _started(pair, chosen, scratch) as counting:
         _await_imports(counting)
         with Progress(total, "counting") as progress:
-            ends = _watched(counting, pair.job.limit_s, progress)
+            ends = _watched(counting, SLOWER * pair.job.limit_s, progress)
     for each, end in zip(counting, ends, strict=True):
         _write(pair, each, end)
 
