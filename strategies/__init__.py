@@ -1,8 +1,8 @@
 """Interchangeable ways to differentiate a function with respect to its input.
 
 The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
-`batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor`; `rows` is for an
-f whose rows are not apart.
+`batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
+`jets`); `rows` is for an f whose rows are not apart.
 """
 
 # ruff: noqa: I001  (the reading order)

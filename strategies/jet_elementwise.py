@@ -1,4 +1,4 @@
-"""Jets through elementwise functions: for each its slope and its bend.
+"""Jets through elementwise functions of one tensor: for each its slope and its bend.
 
 Where a function has a kink its second derivative is taken as 0 there and its slope as torch's.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .jets import Jet, add, bivariate, chain, multiply, value_of
+from .jets import Jet, chain
 from .registry import Unsupported
 
 Bend = Tensor | int | float | None
@@ -62,7 +62,7 @@ def _reciprocal(u: Tensor, y: Tensor) -> tuple[Tensor, Bend]:
     return slope, -2 * slope * y
 
 
-def _pow(u: Tensor, y: Tensor, p: float) -> tuple[Tensor | float, Bend]:
+def power(u: Tensor, y: Tensor, p: float) -> tuple[Tensor | float, Bend]:
     if p == 2:
         return 2 * u, 2
     bend = p * (p - 1) * u ** (p - 2) if p * (p - 1) else None
@@ -113,7 +113,9 @@ def _between(u: Tensor, y: Tensor, low: Any = None, high: Any = None) -> tuple[T
     return (inside if high is None else inside & (u <= high)).to(u), None
 
 
-def _strictly_between(u: Tensor, y: Tensor, low: float = -1, high: float = 1) -> tuple[Tensor, Bend]:
+def _strictly_between(
+    u: Tensor, y: Tensor, low: float = -1, high: float = 1
+) -> tuple[Tensor, Bend]:
     return ((u > low) & (u < high)).to(u), None
 
 
@@ -136,9 +138,7 @@ def _elu(
     return torch.where(u > 0, scale, below), torch.where(u > 0, 0, inner * below)
 
 
-def _softplus(
-    u: Tensor, y: Tensor, beta: float = 1, threshold: float = 20
-) -> tuple[Tensor, Bend]:
+def _softplus(u: Tensor, y: Tensor, beta: float = 1, threshold: float = 20) -> tuple[Tensor, Bend]:
     straight, s = beta * u > threshold, torch.sigmoid(beta * u)
     return torch.where(straight, 1, s), torch.where(straight, 0, beta * s * (1 - s))
 
@@ -243,70 +243,13 @@ def only_first(op: Any, u: Any, rest: Any) -> Jet:
     return u
 
 
-def _unary(derivatives: Derivatives) -> Callable[..., Any]:
+def unary(derivatives: Derivatives) -> Callable[..., Any]:
     def rule(op: Callable[..., Tensor], u: Any, *args: Any, **kwargs: Any) -> Jet:
         u = only_first(op, u, args)
         y = op(u.value, *args, **kwargs)
         return chain(u, y, *derivatives(u.value, y, *args, **kwargs))
 
     return rule
-
-
-# Of a, b and y = g(a, b): the slopes g_a, g_b and the bends g_aa, g_ab, g_bb.
-Partials = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-
-
-def _logaddexp(a: Tensor, b: Tensor, y: Tensor) -> Partials:
-    s = torch.sigmoid(a - b)
-    bend = s * (1 - s)
-    return (s, 1 - s), (bend, -bend, bend)
-
-
-def _atan2(a: Tensor, b: Tensor, y: Tensor) -> Partials:
-    r = a * a + b * b
-    bend = 2 * a * b / r**2
-    return (b / r, -a / r), (-bend, (a * a - b * b) / r**2, bend)
-
-
-def _hypot(a: Tensor, b: Tensor, y: Tensor) -> Partials:
-    return (a / y, b / y), (b * b / y**3, -a * b / y**3, a * a / y**3)
-
-
-def _xlogy(a: Tensor, b: Tensor, y: Tensor) -> Partials:
-    return (torch.log(b), a / b), (torch.zeros_like(y), 1 / b, -a / b**2)
-
-
-def _power(a: Tensor, b: Tensor, y: Tensor) -> Partials:
-    log, below = torch.log(a), a ** (b - 1)
-    slopes = (b * below, y * log)
-    return slopes, (b * (b - 1) * a ** (b - 2), below * (1 + b * log), slopes[1] * log)
-
-
-def _binary(partials: Callable[[Tensor, Tensor, Tensor], Partials]) -> Callable[..., Any]:
-    def rule(op: Callable[..., Tensor], a: Any, b: Any) -> Jet:
-        y = op(value_of(a), value_of(b))
-        left, right = (torch.as_tensor(value_of(t), dtype=y.dtype, device=y.device) for t in (a, b))
-        return bivariate(a, b, y, *partials(left, right, y))
-
-    return rule
-
-
-def _chosen(sign: int) -> Callable[..., Any]:
-    """`maximum` and `minimum`; where both are equal, half of each slope."""
-
-    def rule(op: Callable[..., Tensor], a: Any, b: Any) -> Any:
-        share = 0.5 + 0.5 * sign * torch.sign(value_of(a) - value_of(b))
-        return add(multiply(a, share), multiply(b, 1 - share))
-
-    return rule
-
-
-_power_of = _binary(_power)
-_power_with = _unary(_pow)
-
-
-def _any_power(op: Callable[..., Tensor], a: Any, b: Any) -> Jet:
-    return _power_of(op, a, b) if isinstance(b, Jet) or isinstance(b, Tensor) else _power_with(op, a, b)
 
 
 def _log_sigmoid(op: Callable[..., Any], u: Jet) -> tuple[Jet, Tensor]:
@@ -322,14 +265,7 @@ def _prelu(op: Callable[..., Tensor], u: Any, weight: Tensor) -> Jet:
 
 
 RULES: dict[str, Callable[..., Any]] = {
-    **{name: _unary(derivatives) for name, derivatives in UNARY.items()},
-    "pow": _any_power,
-    "logaddexp": _binary(_logaddexp),
-    "atan2": _binary(_atan2),
-    "hypot": _binary(_hypot),
-    "xlogy": _binary(_xlogy),
-    **dict.fromkeys(("maximum", "fmax"), _chosen(1)),
-    **dict.fromkeys(("minimum", "fmin"), _chosen(-1)),
+    **{name: unary(derivatives) for name, derivatives in UNARY.items()},
     "log_sigmoid_forward": _log_sigmoid,
     "_prelu_kernel": _prelu,
 }

@@ -1,22 +1,21 @@
-"""Jets through layers that mix the entries of a row: softmax, norms, pooling, choices, attention."""
+"""Jets through layers that mix the entries of a row: softmax, norms, pooling, choices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import accumulate
-from math import prod, sqrt
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .jet_elementwise import RULES as ELEMENTWISE
-from .jet_elementwise import UNARY
+from .jet_binary import RULES as BINARY
+from .jet_elementwise import RULES as UNARY
 from .jet_linear import RULES as LINEAR
 from .jet_linear import dims_of
-from .jet_products import matmul
-from .jets import Jet, add, aligned, chain, linear, multiply, plus, spread, value_of
+from .jets import Jet, add, linear, multiply, spread
 from .registry import Unsupported
 
 aten = torch.ops.aten
@@ -24,7 +23,7 @@ aten = torch.ops.aten
 
 def apply(name: str, u: Jet, *args: Any, **kwargs: Any) -> Any:
     """The rule of a function of torch, at u."""
-    rule = ELEMENTWISE.get(name) or LINEAR[name]
+    rule = UNARY.get(name) or BINARY[name]
     return rule(getattr(torch, name), u, *args, **kwargs)
 
 
@@ -132,15 +131,20 @@ def _group_norm(
 
 def _batch_norm(
     op: Callable[..., Any], u: Jet, weight: Any, bias: Any, mean: Any, var: Any, *how: Any
-) -> tuple[Jet, Tensor, Tensor]:
-    """By the running statistics: each channel scaled and shifted."""
+) -> tuple[Any, ...]:
+    """By the running statistics: each channel scaled and shifted. By its own where there are none,
+    as instance norm has it."""
     *training, _, eps = how
-    if any(training) or mean is None:
+    shape = (-1, *(1,) * (u.value.dim() - 2))
+    if mean is None:
+        own = [dim for dim in range(u.value.dim()) if dim != 1]
+        found, middle, inverse = _normalized(u, own, eps)
+        return _affine(found, weight, bias, shape), view(middle, -1), view(inverse, -1)
+    if any(training):
         raise Unsupported("no rule for aten.native_batch_norm in training in Taylor mode")
     y, *rest = op(u.value, weight, bias, mean, var, *how)
     scale = torch.rsqrt(var + eps)
-    scale = scale if weight is None else scale * weight
-    scale = scale.reshape(-1, *(1,) * (u.value.dim() - 2))
+    scale = (scale if weight is None else scale * weight).reshape(shape)
     return (linear(u, y, lambda series: series * scale), *rest)
 
 
@@ -214,9 +218,9 @@ def _dimension(op: Any, args: Any, kwargs: Any) -> int:
 
 def _max(op: Callable[..., Any], u: Any, *args: Any, **kwargs: Any) -> Any:
     """`max` over everything, along a dimension, or of two tensors."""
-    if args and isinstance(args[0], Jet | Tensor) or not isinstance(u, Jet):
+    if (args and isinstance(args[0], Jet | Tensor)) or not isinstance(u, Jet):
         larger = "maximum" if "max" in op._schema.name else "minimum"  # type: ignore[attr-defined]
-        return ELEMENTWISE[larger](op, u, *args)
+        return BINARY[larger](op, u, *args)
     if args or kwargs:
         return _taken(op, u, *args, **kwargs)
     return _extreme(aten.amax if "max" in op._schema.name else aten.amin, u)  # type: ignore[attr-defined]

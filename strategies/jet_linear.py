@@ -21,6 +21,7 @@ from .jets import (
 )
 from .registry import Unsupported
 
+
 def _reshaped(op: Callable[..., Tensor], u: Jet, *args: Any, **kwargs: Any) -> Jet:
     y = op(u.value, *args, **kwargs)
     return linear(u, y, lambda series: series.reshape(len(series), *y.shape))
@@ -157,8 +158,8 @@ def _where(op: Callable[..., Tensor], mask: Tensor, a: Any, b: Any) -> Jet:
     def chosen(left: Tensor | None, right: Tensor | None) -> Tensor | None:
         if left is None and right is None:
             return None
-        sides = [y.new_zeros(()) if t is None else aligned(t, y) for t in (left, right)]
-        return spread(torch.where(mask, *sides), y)
+        a, b = (y.new_zeros(()) if t is None else aligned(t, y) for t in (left, right))
+        return spread(torch.where(mask, a, b), y)
 
     firsts = [part.first if isinstance(part, Jet) else None for part in (a, b)]
     seconds = [part.second if isinstance(part, Jet) else None for part in (a, b)]

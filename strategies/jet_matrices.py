@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .jet_elementwise import UNARY
 from .jet_layers import apply, softmax, total
 from .jet_products import matmul
-from .jets import Jet, add, linear, multiply, plus, spread, value_of
+from .jets import Jet, add, linear, multiply, spread, value_of
 from .registry import Unsupported
 
 

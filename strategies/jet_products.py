@@ -5,7 +5,7 @@ A linear layer takes its tangents as further rows of one matrix; only its bias i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -116,9 +116,7 @@ def _added_to(product: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def _convolution(
-    op: Callable[..., Tensor], u: Any, weight: Any, bias: Any, *how: Any
-) -> Jet:
+def _convolution(op: Callable[..., Tensor], u: Any, weight: Any, bias: Any, *how: Any) -> Jet:
     if not isinstance(u, Jet) or isinstance(weight, Jet) or isinstance(bias, Jet):
         raise Unsupported("no rule for aten.convolution in Taylor mode with x in the weights")
     y = op(u.value, weight, bias, *how)

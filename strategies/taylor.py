@@ -23,16 +23,16 @@ from torch._decomp import core_aten_decompositions, decomposition_table
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_map
 
-from . import jet_elementwise, jet_layers, jet_linear, jet_matrices, jet_products
-from .functions import Function, agree, moved
+from . import jet_binary, jet_elementwise, jet_layers, jet_linear, jet_matrices, jet_products
+from .functions import Function, agree, first_line, moved
 from .graphs import drop_dead_code, kind, mutates, name, note_kinds, record
 from .jets import Jet, value_of
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, Unsupported, strategy, summed
+from .registry import Evaluate, Inputs, Options, TorchLimit, Unsupported, strategy, summed
 from .replaying import replayable
 from .simplify import functional, merge_common
 from .simplify_views import drop_views, reads_strides
-from .tracing import gradients, held_by, remove_detach, trace
+from .tracing import gradients, held_by, remove_detach
 
 Call = Callable[..., Jet]
 
@@ -40,6 +40,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **jet_linear.RULES,
     **jet_products.RULES,
     **jet_elementwise.RULES,
+    **jet_binary.RULES,
     **jet_layers.RULES,
     **jet_matrices.RULES,
 }
@@ -98,13 +99,16 @@ def _named(call: Callable[..., Any], node: Node) -> Callable[..., Any]:
 
 
 def _moving(graph: GraphModule) -> list[Node]:
-    """The operations whose results have a jet."""
-    start = next(node for node in graph.graph.nodes if node.op == "placeholder")
-    found = {start}
+    """x and the operations whose results have a jet."""
+    found = {_input(graph)}
     for node in graph.graph.nodes:
         if node.op == "call_function" and not _still(node) and found & set(node.all_input_nodes):
             found.add(node)
-    return [node for node in graph.graph.nodes if node in found and node is not start]
+    return [node for node in graph.graph.nodes if node in found]
+
+
+def _input(graph: GraphModule) -> Node:
+    return next(node for node in graph.graph.nodes if node.op == "placeholder")
 
 
 def _still(node: Node) -> bool:
@@ -117,7 +121,10 @@ def _recorded(f: Function, inputs: Inputs) -> GraphModule:
     x, *args = (t.detach() for t in inputs)
     # With a graph behind x f takes the way on which it is differentiated otherwise.
     with torch.enable_grad():
-        graph = trace(f, (x.clone().requires_grad_(), *args))
+        try:
+            graph = record(f, (x.clone().requires_grad_(), *args))
+        except Exception as error:  # the tracer raises whatever an operation under it raises
+            raise TorchLimit(f"torch cannot: record f: {first_line(error)}") from error
     remove_detach(graph)
     graph = functional(graph, inputs)
     for _ in range(3):
@@ -144,7 +151,7 @@ def _shorten(graph: GraphModule) -> None:
 
 
 def _known(node: Node) -> bool:
-    return node.target is operator.getitem or name(node) in RULES
+    return node.op == "placeholder" or node.target is operator.getitem or name(node) in RULES
 
 
 @functools.cache
@@ -155,7 +162,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 def _only_in_products(graph: GraphModule) -> bool:
     """Whether x goes nowhere but, from the left, into products with matrices."""
     moving = set(_moving(graph))
-    x = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    x = _input(graph)
 
     def product(node: Node) -> bool:
         at = _OF_UNITS.get(name(node))
@@ -223,7 +230,9 @@ def _rows_at_once(f: Function, inputs: Inputs) -> int:
     return B if block <= _LARGE else max(1, B * _PIECE // block)
 
 
-def _taylor(f: Function, inputs: Inputs, options: Options, collapsed: bool) -> Evaluate:
+def _taylor(
+    f: Function, inputs: Inputs, options: Options, collapsed: bool
+) -> Callable[..., Orders]:
     """`(x, *args) -> Orders`, whose second order is `[B, m, 1 or n]`."""
     B = len(inputs[0])
     rows = B if options.create_graph else _rows_at_once(f, inputs)
