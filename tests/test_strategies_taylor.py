@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -291,8 +292,8 @@ def test_what_has_no_rule_is_taken_apart() -> None:
     grid = 0.8 * torch.tanh(KERNEL).flatten()[:32].reshape(1, 4, 4, 2)
     f = images(lambda u: F.grid_sample(u, grid.expand(len(u), 4, 4, 2), align_corners=False))
     x = draw(B, N, seed=11)
-    expected = laplacian(f, x, strategy="nested-jvp")
-    torch.testing.assert_close(laplacian(f, x, strategy="forward-laplacian"), expected)
+    diagonal = torch.from_numpy(one_row_differences(f, x).second).diagonal(dim1=-2, dim2=-1)
+    check(laplacian(f, x, strategy="forward-laplacian"), diagonal.sum(-1))
 
 
 class Straight(torch.autograd.Function):
@@ -316,7 +317,7 @@ def test_a_backward_of_its_own_is_refused(strategy: str) -> None:
 
 
 def mlp(*sizes: int) -> nn.Sequential:
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = pairwise(sizes)
     layers = [layer for a, b in pairs for layer in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*layers[:-1]).double()
 
