@@ -11,173 +11,31 @@ faults on every page: f is recorded for few rows, and the batch goes through in 
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import core_aten_decompositions, decomposition_table
-from torch.fx import Graph, GraphModule, Node
-from torch.utils._pytree import tree_map
+from torch.fx import GraphModule
 
-from . import jet_binary, jet_elementwise, jet_layers, jet_linear, jet_matrices, jet_products
 from .functions import Function, agree, first_line, moved
-from .graphs import drop_dead_code, kind, mutates, name, note_kinds, record
-from .jets import Jet, value_of
+from .graphs import kind, mutates
+from .jet_graphs import Call, by_rules, moving, only_in_products, recorded
+from .jets import Jet
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, TorchLimit, Unsupported, strategy, summed
-from .replaying import replayable
-from .simplify import functional, merge_common
-from .simplify_views import drop_views, reads_strides
-from .tracing import gradients, held_by, remove_detach
-
-Call = Callable[..., Jet]
-
-RULES: dict[str, Callable[..., Any]] = {
-    **jet_linear.RULES,
-    **jet_products.RULES,
-    **jet_elementwise.RULES,
-    **jet_binary.RULES,
-    **jet_layers.RULES,
-    **jet_matrices.RULES,
-}
-
-# Whose results do not move with x where they are differentiable.
-_STILL = {
-    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
-    *("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "sign", "sgn"),
-    *("floor", "ceil", "round", "trunc", "heaviside", "bernoulli", "_linalg_check_errors"),
-}
-
-# Products of matrices that take the tangents of x itself for granted.
-_OF_UNITS = {"mm": 0, "addmm": 1}
+from .registry import Evaluate, Inputs, Options, Unsupported, strategy, summed
+from .tracing import gradients, held_by
 
 # In bytes: the largest block of tangents that is not divided, and what it is divided to.
 _LARGE, _PIECE = 32 * 2**20, 8 * 2**20
 
 
-def _by_rules(graph: GraphModule) -> Callable[..., Any]:
-    """The graph as a function of the jet of x, in which each operation is its rule."""
-    moving = set(_moving(graph))
-    copy = Graph()
-    nodes: dict[Node, Node] = {}
-    copy.output(copy.graph_copy(graph.graph, nodes))
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and node.target is not operator.getitem:
-            if node in moving:
-                nodes[node].target = _rule(node)
-            elif any(source in moving for source in node.all_input_nodes):
-                nodes[node].target = _of_values(node)
-    return replayable(GraphModule(graph, copy))
-
-
-def _rule(node: Node) -> Callable[..., Any]:
-    return _named(functools.partial(RULES[name(node)], node.target), node)
-
-
-def _of_values(node: Node) -> Callable[..., Any]:
-    op: Any = node.target
-    return _named(lambda *args, **kwargs: op(*map_values(args), **map_values(kwargs)), node)
-
-
-def map_values(tree: Any) -> Any:
-    """The values of the jets among the arguments of an operation."""
-    return tree_map(value_of, tree)
-
-
-def _named(call: Callable[..., Any], node: Node) -> Callable[..., Any]:
-    """A function that the code of a graph can name."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return call(*args, **kwargs)
-
-    run.__name__ = f"jet_of_{node.name}"
-    return run
-
-
-def _moving(graph: GraphModule) -> list[Node]:
-    """x and the operations whose results have a jet."""
-    found = {_input(graph)}
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and not _still(node) and found & set(node.all_input_nodes):
-            found.add(node)
-    return [node for node in graph.graph.nodes if node in found]
-
-
-def _input(graph: GraphModule) -> Node:
-    return next(node for node in graph.graph.nodes if node.op == "placeholder")
-
-
-def _still(node: Node) -> bool:
-    known = kind(node)
-    return name(node) in _STILL or (known is not None and not known.dtype.is_floating_point)
-
-
-def _recorded(f: Function, inputs: Inputs) -> GraphModule:
-    """The operations of f, taken apart where they have no rule; refuses those that remain."""
-    x, *args = (t.detach() for t in inputs)
-    # With a graph behind x f takes the way on which it is differentiated otherwise.
-    with torch.enable_grad():
-        try:
-            graph = record(f, (x.clone().requires_grad_(), *args))
-        except Exception as error:  # the tracer raises whatever an operation under it raises
-            raise TorchLimit(f"torch cannot: record f: {first_line(error)}") from error
-    remove_detach(graph)
-    graph = functional(graph, inputs)
-    for _ in range(3):
-        _shorten(graph)
-        unknown = {node.target for node in _moving(graph) if not _known(node)}
-        table = {op: there[op] for op in unknown if op in (there := _decompositions())}
-        if not table:
-            break
-        with torch.no_grad():
-            graph = record(graph, inputs, table)
-    if unknown:
-        ops = ", ".join(sorted({str(op).rpartition(".")[0] or str(op) for op in unknown}))
-        raise Unsupported(f"no rule for {ops} in Taylor mode")
-    return graph
-
-
-def _shorten(graph: GraphModule) -> None:
-    note_kinds(graph)
-    if not reads_strides(graph.graph):
-        drop_views(graph.graph)
-    merge_common(graph)
-    drop_dead_code(graph.graph)
-    graph.recompile()
-
-
-def _known(node: Node) -> bool:
-    return node.op == "placeholder" or node.target is operator.getitem or name(node) in RULES
-
-
-@functools.cache
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    return {**decomposition_table, **core_aten_decompositions()}
-
-
-def _only_in_products(graph: GraphModule) -> bool:
-    """Whether x goes nowhere but, from the left, into products with matrices."""
-    moving = set(_moving(graph))
-    x = _input(graph)
-
-    def product(node: Node) -> bool:
-        at = _OF_UNITS.get(name(node))
-        others = set(node.all_input_nodes) - {x}
-        return at is not None and node.args[at] is x and not others & moving
-
-    return all(product(user) for user in x.users)
-
-
 def _jets_of(f: Function, inputs: Inputs, options: Options, collapsed: bool) -> Call:
     """`(x, *args)` to the jet of f there: value `[B, m]`, first `[n, B, m]`."""
-    graph = _recorded(f, inputs)
-    if any(mutates(node) for node in _moving(graph)):
+    graph = recorded(f, inputs)
+    if any(mutates(node) for node in moving(graph)):
         raise Unsupported("what depends on x is written into a tensor from outside of f")
-    run, n, unit = _by_rules(graph), inputs[0].shape[1], _only_in_products(graph)
+    run, n, unit = by_rules(graph), inputs[0].shape[1], only_in_products(graph)
 
     def evaluate(x: Tensor, *args: Tensor) -> Jet:
         rows = x.new_zeros(()) if unit else torch.eye(n, dtype=x.dtype, device=x.device)[:, None]
@@ -209,23 +67,33 @@ def _check(
         held = held_by(graph) if options.create_graph else []
         given = here if options.create_graph else here[:1]
         sources = [t for t in (*given, *held) if t.requires_grad]
-        pairs = zip(gradients([y], sources), gradients([replayed], sources), strict=True)
-    if not all(agree(a, b) for a, b in pairs):
+        by_autograd, by_graph = (gradients([found], sources) for found in (y, replayed))
+    if not all(agree(a, b) for a, b in zip(by_autograd, by_graph, strict=True)):
         raise Unsupported(
             "autograd differentiates f otherwise than the operations of its trace (a Function with"
             " a backward of its own, or a tensor that f detaches)"
         )
-    with torch.no_grad():
-        jet = evaluate(*here)
-    if not agree(jet.value, y):
-        raise Unsupported("its rules do not give the value of f")
+    jet = _attempted(evaluate, here)
+    along_outputs = (jet.first * moved(torch.ones_like(y), 1.0)).sum(-1).T
+    if not (agree(jet.value, y) and agree(along_outputs, by_autograd[0])):
+        raise Unsupported("the rules of Taylor mode do not give value and gradient of f")
+
+
+@torch.no_grad()
+def _attempted(evaluate: Call, here: Inputs) -> Jet:
+    try:
+        return evaluate(*here)
+    except (AttributeError, IndexError, TypeError) as error:
+        raise Unsupported(
+            f"a rule of Taylor mode does not cover a use of its operation: {first_line(error)}"
+        ) from error
 
 
 def _rows_at_once(f: Function, inputs: Inputs) -> int:
     """How many rows have blocks of tangents that fit the cache, see NOTE [large blocks]."""
     B, n = inputs[0].shape
-    graph = _recorded(f, inputs)
-    kinds = [known for node in _moving(graph) if (known := kind(node)) is not None]
+    graph = recorded(f, inputs)
+    kinds = [known for node in moving(graph) if (known := kind(node)) is not None]
     block = n * max((prod(k.shape) * k.dtype.itemsize for k in kinds), default=0)
     return B if block <= _LARGE else max(1, B * _PIECE // block)
 
@@ -245,22 +113,29 @@ def _taylor(
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         if len(sizes) == 1:
-            return _orders(by_size[B](x, *args), options)
+            return _orders(by_size[B](x, *args), x, options)
         parts = zip(*(t.split(sizes) for t in (x, *args)), strict=True)
-        found = [_orders(by_size[len(given[0])](*given), options) for given in parts]
+        found = [_orders(by_size[len(given[0])](*given), x, options) for given in parts]
         return Orders(*(torch.cat(order) for order in zip(*found, strict=True)))
 
     return evaluate
 
 
-def _orders(jet: Jet, options: Options) -> Orders:
-    """Directions last; the first order is the caller's own, and no view of a parameter."""
-    first = jet.first.movedim(0, -1)
-    first = first.clone() if options.values else first
+def _orders(jet: Jet, x: Tensor, options: Options) -> Orders:
+    """Directions last; what may be an input or a view of a parameter becomes the caller's own."""
     second = jet.second
     if second is None:
         second = jet.value.new_zeros(1 if jet.collapsed else len(jet.first), *jet.value.shape)
-    return Orders(jet.value, first, second.movedim(0, -1))
+    first, second = jet.first.movedim(0, -1), second.movedim(0, -1)
+    if not options.values:
+        return Orders(jet.value, first, _connected(second, x, options))
+    first, second = (_connected(t, x, options) for t in (first.clone(), second))
+    return Orders(jet.value.clone(), first, second)
+
+
+def _connected(found: Tensor, x: Tensor, options: Options) -> Tensor:
+    """On the graph of x also where it does not depend on x, so that a backward finds one."""
+    return found + 0 * x.sum() if options.create_graph and not found.requires_grad else found
 
 
 @strategy(Operator.LAPLACIAN, mode="taylor", sweep="one-pass", needs=["rows"])

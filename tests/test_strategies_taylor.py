@@ -402,11 +402,19 @@ def test_large_blocks_go_in_pieces(
         torch.testing.assert_close(a, b)
 
 
-def test_results_are_the_callers_own() -> None:
-    net, x = nn.Linear(N, 2, dtype=torch.float64), draw(B, N, seed=1)
-    plan = prepare("laplacian", net, x, strategy="forward-laplacian", values=True)
-    before = [t.clone() for t in (net.weight, *plan(x))]
+@pytest.mark.parametrize("f", [nn.Linear(N, 2, dtype=torch.float64), lambda x: x.clone()])
+def test_results_are_the_callers_own(f: Function) -> None:
+    x = draw(B, N, seed=1)
+    plan = prepare("laplacian", f, x, strategy="forward-laplacian", values=True)
+    before = [t.clone() for t in (x, *plan(x))]
     for part in plan(x):
         part.fill_(9)
-    for part, old in zip((net.weight, *plan(x)), before, strict=True):
+    for part, old in zip((x, *plan(x)), before, strict=True):
         assert torch.equal(part, old)
+
+
+def test_x_beside_its_product() -> None:
+    """The tangents of x itself are read where x is more than a factor."""
+    f, x = (lambda x: torch.addmm(x, x, SQUARE).exp()), draw(B, N, seed=1)
+    found = laplacian(f, x, strategy="forward-laplacian")
+    torch.testing.assert_close(found, laplacian(f, x, strategy="nested-jvp"))
