@@ -27,7 +27,7 @@ from .registry import Evaluate, Inputs, Options, Unsupported, strategy, summed
 from .tracing import gradients, held_by
 
 # In bytes: the largest block of tangents that is not divided, and what it is divided to.
-_LARGE, _PIECE = 32 * 2**20, 8 * 2**20
+_LARGE, _PIECE = 8 * 2**20, 4 * 2**20
 
 
 def _jets_of(f: Function, inputs: Inputs, options: Options, collapsed: bool) -> Call:
@@ -93,7 +93,8 @@ def _rows_at_once(f: Function, inputs: Inputs) -> int:
     """How many rows have blocks of tangents that fit the cache, see NOTE [large blocks]."""
     B, n = inputs[0].shape
     graph = recorded(f, inputs)
-    kinds = [known for node in moving(graph) if (known := kind(node)) is not None]
+    # Of x itself the tangents are not stored for each row.
+    kinds = [known for node in moving(graph)[1:] if (known := kind(node)) is not None]
     block = n * max((prod(k.shape) * k.dtype.itemsize for k in kinds), default=0)
     return B if block <= _LARGE else max(1, B * _PIECE // block)
 
