@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +13,18 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 
 
-def record(f: Callable[..., Any], inputs: tuple[Tensor, ...]) -> GraphModule:
-    """The operations of aten that one call of f runs.
+def record(
+    f: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
+) -> GraphModule:
+    """The operations of aten that one call of f runs, those with a decomposition taken apart.
 
     The tracer notes shape and stride of every result as a fake tensor. Without a context it makes a
     mode for each, and a mode formats the whole stack where it is made: half the time of a trace.
     """
     with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-        return make_fx(f)(*inputs)
+        return make_fx(f, decomposition_table=decompositions)(*inputs)
 
 
 class Kind(NamedTuple):

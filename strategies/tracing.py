@@ -103,7 +103,7 @@ def check_replay(
     if not options.create_graph:
         return
     sources = [t for t in (*here, *held) if t.requires_grad]
-    for a, b in zip(_gradients(expected, sources), _gradients(found, sources), strict=True):
+    for a, b in zip(gradients(expected, sources), gradients(found, sources), strict=True):
         if not agree(a, b):
             raise Unsupported(
                 "create_graph: gradients through its trace differ from those of the eager"
@@ -122,8 +122,8 @@ def _tensors(found: Tensor | Orders) -> list[Tensor]:
     return [t for t in (found if isinstance(found, Orders) else [found]) if t is not None]
 
 
-def _gradients(results: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
-    """Of one uneven projection of the results, so that no part cancels another."""
+def gradients(results: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+    """Gradients of one uneven projection of the results, so that no part cancels another."""
     total = sum((r * moved(torch.ones_like(r), 1.0)).sum() for r in results)
     if not isinstance(total, Tensor) or not total.requires_grad:
         return [torch.zeros_like(source) for source in sources]
