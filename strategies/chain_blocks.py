@@ -1,8 +1,8 @@
 """Blocks of tangents and cotangents, and how they pass the factors of a chain.
 
 A block of tangents is `[B, n, k]`, one of cotangents `[B, m, k]`: since weights are the same for
-all rows, a layer is one product of matrices, of B·n or B·m rows. What is the same for all rows is
-`[1, …]` until a layer tells rows apart.
+all rows, a layer is one product of matrices, of B·n or B·m rows. What is the same for all rows, or
+of the only one, is a matrix, until a layer tells rows apart.
 
 NOTE [blocks in the cache]
 Allocations of 32 MB and more are mapped afresh at each call, and an elementwise operation on them
@@ -26,13 +26,25 @@ Of = Callable[[Sequence[Factor], Tensor], tuple[Tensor, ...]]
 _LARGEST_BLOCK = 4 * 2**20
 
 
+def by_row(slope: Tensor | float | None) -> bool:
+    """Whether a slope or a bend is another one for each row of several."""
+    return isinstance(slope, Tensor) and slope.dim() == 2 and len(slope) > 1
+
+
 def by_column(slope: Tensor | float) -> Tensor | float:
-    """To scale the columns of a `[B, rows, k]`."""
-    return slope[:, None] if isinstance(slope, Tensor) and slope.dim() == 2 else slope
+    """To scale the columns of a block by a slope."""
+    return slope[:, None] if by_row(slope) else slope  # type: ignore[index]
+
+
+def by_entry(slope: Tensor | float) -> Tensor | float:
+    """To scale the rows of a matrix by a slope, `[B, k, 1]` or `[k, 1]`."""
+    if not isinstance(slope, Tensor) or not slope.dim():
+        return slope
+    return slope[..., None] if by_row(slope) else slope.reshape(-1, 1)
 
 
 def times(block: Block, factor: Factor, *, own: bool = False) -> Block:
-    """A block `[B, rows, k]` by a factor on its right, a matrix `[k, out]` or a diagonal.
+    """A block by a factor on its right, a matrix `[k, out]` or a diagonal.
 
     own: the block may be written into.
     """
@@ -41,12 +53,12 @@ def times(block: Block, factor: Factor, *, own: bool = False) -> Block:
             assert block is None
             return factor
         slope = by_column(factor.slope)
-        alike = isinstance(slope, Tensor) and slope.dim() == 3 and len(slope) > len(block)
-        return block * slope if alike or not own else block.mul_(slope)
+        if own and (block.dim() == 3 or not by_row(factor.slope)):
+            return block.mul_(slope)
+        return block * slope
     if isinstance(block, Diagonal):
-        slope = block.slope
-        return (slope[..., None] if isinstance(slope, Tensor) and slope.dim() else slope) * factor
-    return factor[None] if block is None else torch.matmul(block, factor)
+        return by_entry(block.slope) * factor
+    return factor if block is None else torch.matmul(block, factor)
 
 
 def transposed(factor: Factor) -> Factor:
@@ -59,7 +71,7 @@ def product(factors: Iterable[Factor], own: bool) -> Block:
     fresh = False
     for factor in factors:
         before, block = block, times(block, factor, own=own and fresh)
-        fresh = isinstance(block, Tensor) and before is not None
+        fresh = before is not None
     return block
 
 
@@ -67,13 +79,12 @@ def dense(block: Block, like: Tensor, rows: int) -> Tensor:
     """The block of its own memory: `[B, rows, k]`; like: `[B, …]`."""
     B = len(like)
     if block is None:
-        block = torch.eye(rows, dtype=like.dtype, device=like.device)[None]
+        block = torch.eye(rows, dtype=like.dtype, device=like.device)
     if isinstance(block, Diagonal):
         slope = torch.as_tensor(block.slope, dtype=like.dtype, device=like.device)
         return torch.diag_embed(slope.expand(B, rows))
-    block = block if block.dim() == 3 else block[None]
     # One that is alike for all rows may be a weight itself.
-    return block if len(block) == B > 1 else block.expand(B, -1, -1).clone()
+    return block if block.dim() == 3 else block.expand(B, -1, -1).clone()
 
 
 def in_parts(of: Of, factors: Sequence[Factor], y: Tensor, rows: int, whole: bool) -> list[Tensor]:

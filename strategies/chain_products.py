@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .chain_blocks import by_column, dense
+from .chain_blocks import by_column, by_entry, dense
 from .chain_reading import chain_of
 from .chains import Diagonal, Factor, factors_of
 from .folds import structure
@@ -81,9 +81,8 @@ def cross_country(f: Function, inputs: Inputs, options: Options) -> Evaluate:
         if between[0] is not None:
             jacobian = jacobian * by_column(between[0])
         if last is not None:
-            jacobian = jacobian * (last[..., None] if isinstance(last, Tensor) else last)
-        alone = jacobian.dim() == 2
-        return Orders(y, dense(jacobian[None] if alone else jacobian, x, y.shape[1]))
+            jacobian = jacobian * by_entry(last)
+        return Orders(y, dense(jacobian, x, y.shape[1]))
 
     return evaluate
 
@@ -128,17 +127,12 @@ def _scaled(left: Part, right: Part, slope: Tensor | float) -> tuple[Part, Part]
     smaller = left.upright.shape[-2] <= right.upright.shape[-1]
     if one > other or (one == other and smaller):
         if left.turned:
-            return Part(left.tensor * _by_entry(slope), turned=True), right
+            return Part(left.tensor * by_entry(slope), turned=True), right
         return Part(left.tensor * by_column(slope)), right
     if right.turned or not other:
         turned = right.tensor if right.turned else right.tensor.mT
         return left, Part(turned * by_column(slope), turned=True)
-    return left, Part(right.tensor * _by_entry(slope))
-
-
-def _by_entry(slope: Tensor | float) -> Tensor | float:
-    """To scale the rows of a `[B, k, columns]`."""
-    return slope[..., None] if isinstance(slope, Tensor) and slope.dim() else slope
+    return left, Part(right.tensor * by_entry(slope))
 
 
 def _product(left: Part, right: Part) -> Part:

@@ -51,11 +51,11 @@ def closed_form_reverse(f: Function, inputs: Inputs, options: Options) -> Evalua
 
 
 def squares(block: Block) -> Tensor | float:
-    """`‖J[j,:]‖²` of a block of tangents: `[B, k]`, `[1, k]`, or one number."""
+    """`‖J[j,:]‖²` of a block of tangents: `[B, k]`, `[k]`, or one number."""
     if block is None:
         return 1.0
     assert isinstance(block, Tensor)
-    return (block * block).sum(1)
+    return (block * block).sum(-2)
 
 
 def collapsed(
@@ -150,9 +150,10 @@ def _hessian(block: Block, curvature: Tensor) -> Tensor:
         return torch.diag_embed(curvature)
     assert isinstance(block, Tensor)
     B, m, k = curvature.shape
-    n = block.shape[1]
-    weighted = (block[:, None] * curvature[:, :, None]).reshape(B, m * n, k)
-    return torch.matmul(weighted, (block if len(block) > 1 else block[0]).mT).view(B, m, n, n)
+    n = block.shape[-2]
+    tangents = block[:, None] if block.dim() == 3 else block
+    weighted = (tangents * curvature[:, :, None]).reshape(B, m * n, k)
+    return torch.matmul(weighted, block.mT).view(B, m, n, n)
 
 
 def _diagonal(block: Block, curvature: Tensor) -> Tensor:

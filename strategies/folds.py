@@ -76,13 +76,13 @@ def _folded(first: Tensor, rest: Sequence[Factor], own: bool) -> Tensor | None:
     if own:
         values, vectors = torch.linalg.eigh(gram)
         root = vectors.mT * values.clamp_min(0).sqrt()[:, None]
-        return collapsed(rest, root[None], own=True)[0]
+        return collapsed(rest, root, own=True)[0]
 
     def measure(block: Block) -> Tensor:
         if block is None:
             return gram.diagonal()
         assert isinstance(block, Tensor)
-        return (block * torch.matmul(gram, block)).sum(1)
+        return (block * torch.matmul(gram, block)).sum(-2)
 
     return collapsed(rest, None, own=False, measure=measure)[0]
 
