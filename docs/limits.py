@@ -2,9 +2,10 @@
 
 python docs/limits.py [--only PART …] [--seconds S]
 
-One run on one pinned thread: all that is compared in a row is called in turn, and medians of wall
-seconds are taken. Unless a bar names another one, the peer is the faster of what `torch.func` has
-for the derivative (`vmap(hessian(f))`, `vmap(jacrev(f))`, `vmap(jacfwd(f))`, and their traces).
+One run on one pinned thread: all that is compared in a row is called in turn, and medians of CPU
+seconds are taken, so that whoever shares the machine stays out of them. Unless a bar names another
+one, the peer is the faster of what `torch.func` has for the derivative (`vmap(hessian(f))`,
+`vmap(jacrev(f))`, `vmap(jacfwd(f))`, and their traces).
 A strategy that the registry does not hold is printed as "not there".
 """
 
@@ -244,22 +245,22 @@ HEAD = Line("work", "bar", "figure", "strategy", "peer")
 
 
 def seconds_of(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median wall seconds of a call of each, all called in turn for about so long."""
+    """Median CPU seconds of a call of each, all called in turn for about so long."""
     once = {}
     for name, call in calls.items():
         call()
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        once[name] = time.perf_counter() - start
+        once[name] = max(time.process_time() - start, 1e-6)
     burst = {name: max(1, min(1000, int(2e-3 / took))) for name, took in once.items()}
     a_round = sum(burst[name] * took for name, took in once.items())
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(max(5, min(400, int(seconds / a_round)))):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(burst[name]):
                 call()
-            found[name].append((time.perf_counter() - start) / burst[name])
+            found[name].append((time.process_time() - start) / burst[name])
     return {name: statistics.median(times) for name, times in found.items()}
 
 

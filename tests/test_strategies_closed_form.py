@@ -285,7 +285,7 @@ def test_what_is_no_chain_is_refused(strategy: Strategy, name: str) -> None:
 def test_a_branch_on_values_is_refused() -> None:
     f = lambda x: x.sin() if x.sum() > 0 else x.cos()  # noqa: E731
     for strategy in ANY:
-        with pytest.raises(Unsupported, match="cannot be traced|does not hold"):
+        with pytest.raises(Unsupported, match=r"cannot be traced|does not hold"):
             prepare(strategy.operator, f, draw(1, N, seed=97).abs() * -1e-4, strategy=strategy.name)
 
 
