@@ -11,6 +11,7 @@ costs five times one in the cache. Without a graph the rows go in parts whose bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -52,10 +53,11 @@ def times(block: Block, factor: Factor, *, own: bool = False) -> Block:
         if not isinstance(block, Tensor):
             assert block is None
             return factor
+        spread = block.dim() == 2 and by_row(factor.slope)
         slope = by_column(factor.slope)
-        if own and (block.dim() == 3 or not by_row(factor.slope)):
-            return block.mul_(slope)
-        return block * slope
+        # Spread over the rows, a transposed matrix would keep its order, which no product likes.
+        block = block.contiguous() if spread else block
+        return block.mul_(slope) if own and not spread else block * slope
     if isinstance(block, Diagonal):
         return by_entry(block.slope) * factor
     return factor if block is None else torch.matmul(block, factor)
@@ -97,6 +99,8 @@ def in_parts(of: Of, factors: Sequence[Factor], y: Tensor, rows: int, whole: boo
     size = B if whole else max(1, _LARGEST_BLOCK // (rows * widest * y.element_size()))
     if size >= B:
         return list(of(factors, y))
+    # As many parts as it takes, of one size.
+    size = math.ceil(B / math.ceil(B / size))
     parts = [
         of(rows_of(factors, start, start + size), y[start : start + size])
         for start in range(0, B, size)
