@@ -53,8 +53,9 @@ def times(block: Block, factor: Factor, *, own: bool = False) -> Block:
         if not isinstance(block, Tensor):
             assert block is None
             return factor
-        spread = block.dim() == 2 and by_row(factor.slope)
-        slope = by_column(factor.slope)
+        rows = by_row(factor.slope)
+        spread = rows and block.dim() == 2
+        slope = factor.slope[:, None] if rows else factor.slope  # type: ignore[index]
         # Spread over the rows, a transposed matrix would keep its order, which no product likes.
         block = block.contiguous() if spread else block
         return block.mul_(slope) if own and not spread else block * slope
@@ -77,9 +78,11 @@ def product(factors: Iterable[Factor], own: bool) -> Block:
     return block
 
 
-def dense(block: Block, like: Tensor, rows: int) -> Tensor:
-    """The block of its own memory: `[B, rows, k]`; like: `[B, …]`."""
+def dense(block: Block, like: Tensor, rows: int, *, fresh: bool = False) -> Tensor:
+    """The block of its own memory: `[B, rows, k]`; like: `[B, …]`. fresh: it has it already."""
     B = len(like)
+    if fresh and B == 1 and isinstance(block, Tensor):
+        return block.view(1, rows, -1)
     if block is None:
         block = torch.eye(rows, dtype=like.dtype, device=like.device)
     if isinstance(block, Diagonal):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,8 +66,7 @@ class Chain:
     constants: Callable[..., Constants]
 
 
-@dataclass(frozen=True)
-class Diagonal:
+class Diagonal(NamedTuple):
     """The derivatives of an elementwise layer, at its pre-activation.
 
     slope: `[B, k]`, or alike for all rows `[k]`, `[]` or a number; bend: `[B, k]`, None where zero.
@@ -103,35 +103,32 @@ def factors_of(
     return x, found
 
 
+# Not by `match`: in small networks its tests of classes and attributes cost as much as a product.
 def _forward(step: Step, h: Tensor, constants: Constants) -> Tensor:
-    match step:
-        case Affine(weight, bias, before, after):
-            if before or after:
-                place = constants.__getitem__
-                h = torch.cat([*map(place, before), h, *map(place, after)], 1)
-            return linear(h, constants[weight], None if bias is None else constants[bias])
-        case Elementwise(value):
-            return value(h)
-        case Scale(by):
-            return h * _number(by, constants)
-        case Shift(by):
-            return h + _number(by, constants)
+    if isinstance(step, Elementwise):
+        return step.value(h)
+    if isinstance(step, Affine):
+        if step.before or step.after:
+            left, right = ([constants[k] for k in places] for places in (step.before, step.after))
+            h = torch.cat([*left, h, *right], 1)
+        bias = step.bias
+        return linear(h, constants[step.weight], None if bias is None else constants[bias])
+    by = _number(step.by, constants)
+    return h * by if isinstance(step, Scale) else h + by
 
 
 def _factor(
     step: Step, before: Tensor, h: Tensor, constants: Constants, second: bool
 ) -> Factor | None:
-    match step:
-        case Affine(weight, _, left, _):
-            matrix, start = constants[weight], sum(constants[k].shape[1] for k in left)
-            alone = matrix.shape[1] == before.shape[1]
-            return matrix if alone else matrix[:, start : start + before.shape[1]]
-        case Elementwise(_, rule):
-            return Diagonal(*rule(before, h, second))
-        case Scale(by):
-            return Diagonal(_number(by, constants))
-        case Shift():
-            return None
+    if isinstance(step, Elementwise):
+        return Diagonal(*step.rule(before, h, second))
+    if isinstance(step, Affine):
+        matrix = constants[step.weight]
+        if not step.before and not step.after:
+            return matrix
+        start = sum(constants[k].shape[1] for k in step.before)
+        return matrix[:, start : start + before.shape[1]]
+    return Diagonal(_number(step.by, constants)) if isinstance(step, Scale) else None
 
 
 def _number(by: int | float, constants: Constants) -> Tensor | float:
@@ -141,16 +138,17 @@ def _number(by: int | float, constants: Constants) -> Tensor | float:
 def _joined(found: list[Factor], factor: Factor) -> Factor:
     """The factor, together with the last one, which it replaces, where both are one."""
     last = found[-1]
-    match last, factor:
-        case Diagonal(), Diagonal():
+    if isinstance(last, Diagonal):
+        if isinstance(factor, Diagonal):
             found.pop()
             return _composed(last, factor)
-        case Diagonal(slope), Tensor() if _alike(last):
+        if _alike(last):
             found.pop()
-            return factor * slope
-        case Tensor(), Diagonal(slope) if _alike(factor):
-            found.pop()
-            return last * (slope[:, None] if isinstance(slope, Tensor) and slope.dim() else slope)
+            return factor * last.slope
+    elif isinstance(factor, Diagonal) and _alike(factor):
+        found.pop()
+        slope = factor.slope
+        return last * (slope[:, None] if isinstance(slope, Tensor) and slope.dim() else slope)
     return factor
 
 

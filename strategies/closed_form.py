@@ -33,7 +33,8 @@ def closed_form_forward(f: Function, inputs: Inputs, options: Options) -> Evalua
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         y, factors = factors_of(chain, x, args, second=False)
-        return Orders(y, dense(product(map(transposed, factors), own), x, x.shape[1]).mT)
+        block = product(map(transposed, factors), own)
+        return Orders(y, dense(block, x, x.shape[1], fresh=len(factors) > 1).mT)
 
     return evaluate
 
@@ -45,7 +46,8 @@ def closed_form_reverse(f: Function, inputs: Inputs, options: Options) -> Evalua
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         y, factors = factors_of(chain, x, args, second=False)
-        return Orders(y, dense(product(reversed(factors), own), x, y.shape[1]))
+        block = product(reversed(factors), own)
+        return Orders(y, dense(block, x, y.shape[1], fresh=len(factors) > 1))
 
     return evaluate
 
