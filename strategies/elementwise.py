@@ -19,12 +19,13 @@ from .functions import REAL
 Slopes = tuple[Tensor, Tensor | None]
 Rule = Callable[..., Slopes]
 
-# In small networks launches are most of the time, and `1 - h * h` is two, one of a number.
+# In small networks launches are most of the time, and `1 - h * h` is two, one of a number. A tensor
+# of the host beside those of a device is not taken everywhere.
 _ONE = {dtype: torch.ones((), dtype=dtype) for dtype in REAL}
 
 
 def _tanh(a: Tensor, h: Tensor, second: bool) -> Slopes:
-    slope = torch.addcmul(_ONE[h.dtype], h, h, value=-1)
+    slope = torch.addcmul(_ONE[h.dtype], h, h, value=-1) if h.is_cpu else 1 - h * h
     return slope, -2 * h * slope if second else None
 
 
