@@ -29,7 +29,7 @@ select = --grid $(GRID) $(own)
 counted = $(own) $(foreach file,$(COUNTERS),--counters '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify coverage counters regress test method check format report readme clean
+.PHONY: help setup bench list verify coverage counters regress limits test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ counters: $(READY) ## write what is exact of every case into tests/counters/: re
 
 regress: $(READY) ## compare every case with tests/counters/; 1 for any difference, more or less
 	@OMP_NUM_THREADS=1 $(PYTHON) -m bench counters --check $(counted)
+
+limits: $(READY) ## print the fastest strategies beside torch's own and their bars; ONLY= selects
+	@OMP_NUM_THREADS=1 $(PYTHON) docs/limits.py $(foreach part,$(ONLY),--only '$(part)')
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)

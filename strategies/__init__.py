@@ -2,7 +2,8 @@
 
 The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
-`jets`); `rows` is for an f whose rows are not apart.
+`jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `rows` is for an f
+whose rows are not apart.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -14,6 +15,9 @@ from . import forward as forward
 from . import curvature as curvature
 from . import diagonals as diagonals
 from . import taylor as taylor
+from . import closed_form as closed_form
+from . import folds as folds
+from . import chain_products as chain_products
 from . import rows as rows
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single

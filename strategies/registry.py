@@ -19,7 +19,7 @@ from .operators import Operator, Orders
 
 Inputs = tuple[Tensor, ...]
 Evaluate = Callable[..., Tensor | Orders]
-Need = Literal["rows", "sum", "scalar", "square", "separable"]
+Need = Literal["rows", "sum", "scalar", "square", "separable", "chain"]
 
 # Raised when the meaning of a strategy's inputs or results changes: runs before and after are
 # not comparable.
@@ -115,7 +115,8 @@ class Strategy:
     `prepare(f, inputs, options)` gets f as `[B, n] -> [B, m]` and the example inputs and returns
     the function that is timed. `needs`: what it takes for granted of f (`rows`: both senses of
     row independence; `sum`: that rows are apart; `scalar`: m = 1; `square`: m = n; `separable`:
-    that no two inputs of a row meet, so that every Hessian is diagonal).
+    that no two inputs of a row meet, so that every Hessian is diagonal; `chain`: that f is a chain
+    of affine and elementwise layers).
     """
 
     name: str

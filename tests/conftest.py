@@ -44,8 +44,8 @@ Function = Callable[..., Tensor]
 Shape = tuple[int, ...]
 
 SCALAR = (Operator.GRADIENT, Operator.HVP)
-# Those that are offered for any f; the separable ones have tests of their own.
-GENERAL = [s for s in STRATEGIES.values() if "separable" not in s.needs]
+# Those that are offered for any f; those for separable ones and for chains have tests of their own.
+GENERAL = [s for s in STRATEGIES.values() if not s.needs & {"separable", "chain"}]
 # Every strategy runs in these; compile, which takes seconds a case, and cuda-graph, which needs a
 # device, have tests of their own.
 ON_GRID = ("eager", "traced")
