@@ -19,8 +19,11 @@ def test_ids_are_unique_and_axes_return(grid: str) -> None:
     assert all(case_from_axes(case.axes) == case for case in found)
 
 
-# Instructions are counted of a choice.
-@pytest.mark.parametrize("grid", [name for name in GRIDS if name != "instructions"])
+# Instructions are counted of a choice, and comparisons are tried on one.
+CHOICES = ("instructions", "trials")
+
+
+@pytest.mark.parametrize("grid", [name for name in GRIDS if name not in CHOICES])
 def test_every_strategy_is_in_every_grid(grid: str) -> None:
     assert {(case.operator, case.strategy) for case in cases(blocks(grid))} == set(STRATEGIES)
 
@@ -28,6 +31,12 @@ def test_every_strategy_is_in_every_grid(grid: str) -> None:
 @pytest.mark.parametrize(("grid", "least"), [("smoke", 20), ("default", 300), ("full", 1000)])
 def test_sizes_of_the_grids(grid: str, least: int) -> None:
     assert len(cases(blocks(grid))) >= least
+
+
+def test_comparisons_are_tried_on_twenty_cases_of_every_operator() -> None:
+    found = cases(blocks("trials"))
+    assert len(found) == 20
+    assert {case.operator for case in found} == set(Operator)
 
 
 def test_the_default_grid_covers_what_it_promises() -> None:
