@@ -46,7 +46,7 @@ def counters() -> Iterator[Block]:
 _COUNTED = {
     VJP: ["autograd-grad", "func-vjp"],
     JVP: ["double-backward-jvp", "dual-jvp"],
-    JACOBIAN: ["loop-grad", "jacrev-sum", "vmap-jacfwd"],
+    JACOBIAN: ["loop-grad", "jacrev-sum", "vmap-jacfwd", "closed-form-reverse"],
     GRADIENT: ["autograd-grad", "vmap-grad"],
     HVP: ["double-backward", "forward-over-reverse", "reverse-over-forward"],
     HESSIAN: ["loop-double-backward", "fwd-rev", "fwd-fwd"],
