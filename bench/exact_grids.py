@@ -50,7 +50,7 @@ _COUNTED = {
     GRADIENT: ["autograd-grad", "vmap-grad"],
     HVP: ["double-backward", "forward-over-reverse", "reverse-over-forward"],
     HESSIAN: ["loop-double-backward", "fwd-rev", "fwd-fwd"],
-    LAPLACIAN: ["vmap-vhvp", "nested-jvp"],
+    LAPLACIAN: ["vmap-vhvp", "nested-jvp", "forward-laplacian"],
     DIAGONAL: ["double-backward-ones", "nested-jvp"],
     DIVERGENCE: ["loop-grad-trace", "jacrev-trace", "vmap-jvp-trace"],
 }
