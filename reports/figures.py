@@ -21,10 +21,10 @@ from . import words
 
 # Drawn in these, replaced by the page's own colours so that the dark theme reaches the figures.
 INK, GRID, WINNER = "#123456", "#654321", "#135246"
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h"]
 # Decades of an axis below which ticks at powers of ten alone would be too few.
 CLOSE = 2.0
-# Seven, without a factor in common with the markers: the first 63 strategies differ without colour.
+# Seven, without a factor in common with the markers: the first 77 strategies differ without colour.
 DASHES: list[tuple[float, ...] | str] = [
     *("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25), (5, 1, 1, 1)),
     *((1, 3), (9, 2)),

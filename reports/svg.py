@@ -46,6 +46,7 @@ def _unfixed(text: str) -> str:
     head = re.sub(r'\s(width|height)="[^"]*pt"', "", head)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     width = f' style="width: {float(box[1]) * 1.4:.0f}px"' if box else ""
-    # Fewer decimals than matplotlib writes: a hundredth of a point is finer than any screen.
-    tail = re.sub(r"(\d+\.\d{2})\d+", r"\1", tail)
+    # Fewer decimals than matplotlib writes: a tenth of a point is as fine as any screen.
+    tail = re.sub(r"(\d+\.\d)\d+", r"\1", tail)
+    tail = re.sub(r" *\n *", "\n", tail)
     return head[:-1] + width + ">" + tail

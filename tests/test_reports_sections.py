@@ -74,8 +74,9 @@ def test_the_published_run_answers_every_question(published: Answer) -> None:
 
 
 def test_every_line_to_copy_runs_as_pasted(published: Answer) -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
-    square = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    layers = (torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 5), torch.nn.Tanh())
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(5, 1))
+    square = torch.nn.Sequential(*layers, torch.nn.Linear(5, 3))
     x = torch.randn(4, 3)
     for _, row in published.advice.iterrows():
         if row["execution"] == "compile":

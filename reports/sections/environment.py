@@ -27,16 +27,14 @@ def strategies(found: Answer) -> Sheet:
     known: dict[str, dict[str, Any]] = found.run.header.get("strategies", {})
     rows = tuple(
         (
-            Cell(s["name"]),
-            Cell(s["operator"]),
-            Cell(s["mode"]),
-            Cell(s["sweep"]),
+            Cell(f"{s['operator']}: {s['name']}"),
+            Cell(f"{s['mode']}, {s['sweep']}"),
             Cell(s["summary"]),
             Cell(", ".join(s.get("needs", [])) or words.NOTHING),
         )
         for s in known.values()
     )
-    return Sheet("Strategies", ("name", "operator", "mode", "sweep", "how", "needs"), rows)
+    return Sheet("Strategies", ("strategy", "mode, sweep", "how", "needs"), rows)
 
 
 def workloads(found: Answer) -> Sheet:
