@@ -87,7 +87,7 @@ def test_counts_of_the_derivative_are_in_the_estimates(tmp_path: Path) -> None:
 
 
 def test_files_of_before_have_no_cost_in_forward_passes() -> None:
-    cases = answer(load(ROOT / "docs/published/cpu.jsonl.gz")).cases
+    cases = answer(load(ROOT / "tests/data/schema-1.jsonl")).cases
     assert cases[["forward_s", *COST, "forward_flops_ratio"]].isna().all(axis=None)
     assert cases["seconds"].notna().any()
 
