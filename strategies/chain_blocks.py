@@ -12,7 +12,8 @@ costs five times one in the cache. Without a graph the rows go in parts whose bl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -68,14 +69,24 @@ def transposed(factor: Factor) -> Factor:
     return factor.mT if isinstance(factor, Tensor) else factor
 
 
-def product(factors: Iterable[Factor], own: bool) -> Block:
-    """The identity times the factors, one by one from its right."""
-    block: Block = None
+def blocks(factors: Iterable[Factor], *, own: bool, block: Block = None) -> Iterator[Block]:
+    """The block before each factor, and the one after the last.
+
+    own: a block may be written into when the next one is asked for.
+    """
     fresh = False
+    yield block
     for factor in factors:
         before, block = block, times(block, factor, own=own and fresh)
+        # The first one may be a factor itself.
         fresh = before is not None
-    return block
+        yield block
+
+
+def product(factors: Iterable[Factor], own: bool) -> Block:
+    """The identity times the factors, one by one from its right."""
+    # Not unpacked, which would keep all of them.
+    return deque(blocks(factors, own=own), maxlen=1).pop()
 
 
 def dense(block: Block, like: Tensor, rows: int, *, fresh: bool = False) -> Tensor:

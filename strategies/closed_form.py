@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .chain_blocks import Block, dense, in_parts, product, times, transposed
+from .chain_blocks import Block, blocks, dense, in_parts, product, transposed
 from .chain_reading import chain_of
 from .chains import Diagonal, Factor, factors_of
 from .functions import Function
@@ -75,16 +75,16 @@ def collapsed(
     """
     bending = [k for k, f in enumerate(factors) if isinstance(f, Diagonal) and f.bend is not None]
     last = len(factors) if whole else max(bending, default=0)
-    trace, fresh = None, False
-    for k, factor in enumerate(factors):
+    seen = blocks(map(transposed, factors[:last]), own=own, block=block)
+    trace = None
+    for factor in factors:
+        # Behind the last layer that bends nothing asks for the tangents.
+        block = next(seen, block)
         if isinstance(factor, Tensor):
             trace = None if trace is None else linear(trace, factor)
         else:
             trace = _bent(trace, factor, block, measure)
-        if k < last:
-            before, block = block, times(block, transposed(factor), own=own and fresh)
-            fresh = before is not None
-    return trace, block
+    return trace, next(seen, block)
 
 
 def _bent(
@@ -124,15 +124,13 @@ def closed_form_laplacian(f: Function, inputs: Inputs, options: Options) -> Eval
 
 def curvatures(factors: Sequence[Factor], own: bool) -> tuple[dict[int, Tensor], Block]:
     """`G_l σ″_l: [B, m, k]` by the place of the layer, where it bends, and the Jacobian's block."""
-    block: Block = None
     found: dict[int, Tensor] = {}
-    fresh = False
+    seen = blocks(reversed(factors), own=own)
     for k, factor in reversed(list(enumerate(factors))):
+        block = next(seen)
         if isinstance(factor, Diagonal) and factor.bend is not None:
             found[k] = _curvature(block, factor.bend)
-        before, block = block, times(block, factor, own=own and fresh)
-        fresh = before is not None
-    return found, block
+    return found, next(seen)
 
 
 def _curvature(block: Block, bend: Tensor) -> Tensor:
@@ -178,14 +176,12 @@ def _by_layers(
 
     def some_rows(factors: Sequence[Factor], y: Tensor) -> tuple[Tensor, ...]:
         found, jacobian = curvatures(factors, own)
-        block: Block = None
-        total, fresh = None, False
-        for k, factor in enumerate(factors[: max(found, default=-1) + 1]):
+        total = None
+        last = max(found, default=0)
+        for k, block in enumerate(blocks(map(transposed, factors[:last]), own=own)):
             if k in found:
                 added = term(block, found[k])
                 total = added if total is None else total.add_(added) if own else total + added
-            before, block = block, times(block, transposed(factor), own=own and fresh)
-            fresh = before is not None
         if total is None:
             total = y.new_zeros(*y.shape, *[n] * axes)
         return (total, dense(jacobian, y, y.shape[1])) if options.values else (total,)

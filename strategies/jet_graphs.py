@@ -40,6 +40,9 @@ _STILL = {
     *("floor", "ceil", "round", "trunc", "heaviside", "bernoulli", "_linalg_check_errors"),
 }
 
+# How often what an operation is taken apart into is taken apart itself.
+_DEEP = 3
+
 # Products of matrices that take the tangents of x itself for granted.
 _OF_UNITS = {"mm": 0, "addmm": 1}
 
@@ -112,27 +115,29 @@ def recorded(f: Function, inputs: Inputs) -> GraphModule:
             raise TorchLimit(f"torch cannot: record f: {first_line(error)}") from error
     remove_detach(graph)
     graph = functional(graph, inputs)
-    for _ in range(3):
-        _shorten(graph)
-        unknown = {node.target for node in moving(graph) if not _known(node)}
+    unknown = _unknown(graph)
+    for _ in range(_DEEP):
         table = {op: there[op] for op in unknown if op in (there := _decompositions())}
         if not table:
             break
         with torch.no_grad():
             graph = record(graph, inputs, table)
+        unknown = _unknown(graph)
     if unknown:
         ops = ", ".join(sorted({str(op).rpartition(".")[0] or str(op) for op in unknown}))
         raise Unsupported(f"no rule for {ops} in Taylor mode")
     return graph
 
 
-def _shorten(graph: GraphModule) -> None:
+def _unknown(graph: GraphModule) -> set[Any]:
+    """The operations without a rule on which x has an influence, the graph shortened before."""
     note_kinds(graph)
     if not reads_strides(graph.graph):
         drop_views(graph.graph)
     merge_common(graph)
     drop_dead_code(graph.graph)
     graph.recompile()
+    return {node.target for node in moving(graph) if not _known(node)}
 
 
 def _known(node: Node) -> bool:

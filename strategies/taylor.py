@@ -30,9 +30,13 @@ from .tracing import gradients, held_by
 _LARGE, _PIECE = 8 * 2**20, 4 * 2**20
 
 
-def _jets_of(f: Function, inputs: Inputs, options: Options, collapsed: bool) -> Call:
-    """`(x, *args)` to the jet of f there: value `[B, m]`, first `[n, B, m]`."""
-    graph = recorded(f, inputs)
+def _jets_of(
+    f: Function, graph: GraphModule, inputs: Inputs, options: Options, collapsed: bool
+) -> Call:
+    """`(x, *args)` to the jet of f there: value `[B, m]`, first `[n, B, m]`.
+
+    graph: that of f, recorded for as many rows as the inputs have.
+    """
     if any(mutates(node) for node in moving(graph)):
         raise Unsupported("what depends on x is written into a tensor from outside of f")
     run, n, unit = by_rules(graph), inputs[0].shape[1], only_in_products(graph)
@@ -89,10 +93,9 @@ def _attempted(evaluate: Call, here: Inputs) -> Jet:
         ) from error
 
 
-def _rows_at_once(f: Function, inputs: Inputs) -> int:
+def _rows_at_once(graph: GraphModule, x: Tensor) -> int:
     """How many rows have blocks of tangents that fit the cache, see NOTE [large blocks]."""
-    B, n = inputs[0].shape
-    graph = recorded(f, inputs)
+    B, n = x.shape
     # Of x itself the tangents are not stored for each row.
     kinds = [known for node in moving(graph)[1:] if (known := kind(node)) is not None]
     block = n * max((prod(k.shape) * k.dtype.itemsize for k in kinds), default=0)
@@ -103,14 +106,14 @@ def _taylor(
     f: Function, inputs: Inputs, options: Options, collapsed: bool
 ) -> Callable[..., Orders]:
     """`(x, *args) -> Orders`, whose second order is `[B, m, 1 or n]`."""
-    B = len(inputs[0])
-    rows = B if options.create_graph else _rows_at_once(f, inputs)
-    pieces = -(-B // rows)
-    sizes = [len(part) for part in torch.arange(B).tensor_split(pieces)]
-    by_size = {
-        size: _jets_of(f, tuple(t[:size] for t in inputs), options, collapsed)
-        for size in set(sizes)
-    }
+    B, whole = len(inputs[0]), recorded(f, inputs)
+    rows = B if options.create_graph else _rows_at_once(whole, inputs[0])
+    sizes = [len(part) for part in torch.arange(B).tensor_split(-(-B // rows))]
+    by_size = {}
+    for size in set(sizes):
+        some = tuple(t[:size] for t in inputs)
+        graph = whole if size == B else recorded(f, some)
+        by_size[size] = _jets_of(f, graph, some, options, collapsed)
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         if len(sizes) == 1:
