@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from studies import study, table_row
 
 from bench.case import Case
 from bench.cores import claimed_cores
@@ -35,7 +36,6 @@ from bench.watch import Death
 from bench.worker import Job, messages
 from reports.estimator import ESTIMATORS, Estimator, of_pass
 from reports.load import ResultFileError, load
-from reports.markdown import MarkersError, between_markers
 from reports.schema import case_id
 
 # From 0.03 to 100 ms a call, launches and arithmetic, every mode.
@@ -180,21 +180,19 @@ def spread(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, float, float, float
 
 def table(folder: Path) -> str:
     """The Markdown table of a folder of raw files, and a line that says where it comes from."""
-    lines = [row(HEADS), row(["---"] * 3 + ["---:"] * 4)]
+    lines = [table_row(HEADS), table_row(["---"] * 3 + ["---:"] * 4)]
     for pairing in PAIRINGS:
         arms = [load(file_of(folder, pairing, arm)) for arm in ARMS]
         for clock, column in CLOCKS.items():
             for name, estimator in ESTIMATORS.items():
                 found = spread(*(logs(arm.rows, column, estimator) for arm in arms))
-                lines.append(row([pairing, clock, name, *(f"{100 * sd:.1f} %" for sd in found)]))
+                lines.append(
+                    table_row([pairing, clock, name, *(f"{100 * sd:.1f} %" for sd in found)])
+                )
     run, there = arms[0], arms[0].header["environment"]
     counted = f"{run.rows['id'].nunique()} cases, {run.rows['pass'].nunique()} passes an arm"
     source = f"{there['cpu']}, {there['cores']} cores, torch {there['torch']}"
     return "\n".join([*lines, "", f"{counted}; {source}; begun {run.header['started']}.", ""])
-
-
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def parsed() -> argparse.Namespace:
@@ -210,22 +208,20 @@ def parsed() -> argparse.Namespace:
 
 def main() -> int:
     given = parsed()
-    try:
+
+    def make() -> str:
         if given.results:
             measure(given.results, chosen(given.only), given.passes)
-        text = table(given.results or given.kept)
-        if given.into:
-            page = given.into.read_text(encoding="utf-8")
-            page = between_markers(page, text, str(given.into), "estimators")
-            given.into.write_text(page, encoding="utf-8")
-        print(text, end="")
-    except Interrupted:
-        print("estimators: interrupted; the passes so far are kept", file=sys.stderr)
-        return 130
-    except (StudyError, NothingSelected, ResultsError, ResultFileError, MarkersError) as error:
-        print(f"estimators: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return table(given.results or given.kept)
+
+    return study(
+        "estimators",
+        make,
+        given.into,
+        interrupted="the passes so far are kept",
+        stops=(Interrupted,),
+        errors=(StudyError, NothingSelected, ResultsError, ResultFileError),
+    )
 
 
 if __name__ == "__main__":

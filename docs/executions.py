@@ -9,12 +9,13 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from unittest import mock
 
 import torch
+from studies import seconds_in_turn
 from torch import Tensor
 from torch.fx import GraphModule
 
@@ -109,24 +110,6 @@ def hvp_passes(case: Case, execution: str) -> float:
     return counters(plan, inputs)["flops"] / forward
 
 
-def seconds_each(calls: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """CPU seconds of short bursts of each call in turn: one thread, and whoever shares the machine
-    stays out of them."""
-    for call in calls:
-        call()
-    start = time.process_time()
-    calls[0]()
-    burst = max(1, min(100, math.ceil(2e-3 / max(time.process_time() - start, 1e-7))))
-    found: list[list[float]] = [[] for _ in calls]
-    for _ in range(BLOCKS):
-        for call, into in zip(calls, found, strict=True):
-            start = time.process_time()
-            for _ in range(burst):
-                call()
-            into.append((time.process_time() - start) / burst)
-    return found
-
-
 def ratio(eager: list[float], other: list[float]) -> tuple[float, float, float]:
     """Median of the blocks' ratios other/eager, and the quartiles around it."""
     found = sorted(b / a for a, b in zip(eager, other, strict=True))
@@ -157,7 +140,7 @@ def compare(only: Sequence[str]) -> None:
         if isinstance(traced, str):
             refused.append(f"{case.id}: {traced}")
             continue
-        times = seconds_each([partial(eager, *inputs), partial(traced, *inputs)])
+        times = seconds_in_turn([partial(eager, *inputs), partial(traced, *inputs)], BLOCKS)
         found.append((case, *ratio(*times), statistics.median(times[0]), prepare_s))
         print(f"{found[-1][1]:.2f} [{found[-1][2]:.2f}, {found[-1][3]:.2f}] {case.id}", flush=True)
     ratios = [r for _, r, *_ in found]
@@ -183,7 +166,7 @@ def compile_rows() -> None:
             plan_of(case, execution)  # torch imports and registers at first use
         with cold("compile"):
             plans = [plan_of(case, e) for e in ("eager", "traced", "compile")]
-        times = seconds_each([partial(plan, *inputs) for plan, inputs, _ in plans])
+        times = seconds_in_turn([partial(plan, *inputs) for plan, inputs, _ in plans], BLOCKS)
         middle = [statistics.median(t) for t in times]
         pays = [(plans[i][2] - plans[0][2]) / (middle[0] - middle[i]) for i in (1, 2)]
         cells = [*(f"{t * 1e3:.3f} ms" for t in middle), *(f"{p[2]:.2f} s" for p in plans[1:])]

@@ -18,17 +18,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from studies import study, table_row
+
 from bench.callgrind import parse
 from bench.environment import ROOT
 from reports.instructions import RULES, Counts, counts, judge
 from reports.load import load
-from reports.markdown import MarkersError, between_markers
 from reports.schema import ARMS, COUNTED, stage_file
 
 UNCHANGED = ("unchanged-0", "unchanged-1", "unchanged-2")
@@ -185,13 +186,13 @@ def found(folder: Path, name: str) -> Found:
 def table(folder: Path) -> str:
     """The Markdown of all trials."""
     six = processes(folder)
-    lines = [row(("case", "instructions", "jitter, worst", "apart, worst"))]
-    lines.append(row(("---", "---:", "---:", "---:")))
+    lines = [table_row(("case", "instructions", "jitter, worst", "apart, worst"))]
+    lines.append(table_row(("---", "---:", "---:", "---:")))
     for case in six[0]:
         least = [process[case].least for process in six]
         jitter = max(process[case].jitter for process in six)
         numbers = (f"{min(least):,}", percent(jitter), percent(max(least) / min(least) - 1))
-        lines.append(row((f"`{case}`", *numbers)))
+        lines.append(table_row((f"`{case}`", *numbers)))
     calls = list(flagged(folder))
     pairs = len(list(combinations(six, 2)))
     lines += ["", f"{len(six)} processes of unchanged code, {pairs} comparisons of {len(six[0])}"]
@@ -202,14 +203,14 @@ def table(folder: Path) -> str:
 
 def planted_lines(folder: Path) -> list[str]:
     """A line for each planted slow-down, with what the verdict names."""
-    lines = [row(("3 % of work in", "added", "ratio", "what moved", "other cases, worst"))]
-    lines.append(row(("---", "---", "---:", "---", "---:")))
+    lines = [table_row(("3 % of work in", "added", "ratio", "what moved", "other cases, worst"))]
+    lines.append(table_row(("---", "---", "---:", "---", "---:")))
     for each in (found(folder, name) for name in PLANTED):
         eager = next(case for case in each.own if "execution=" not in case["case"])
         moved = eager["reason"].partition(";")[0].removeprefix("what moved: ")
         worst = max(abs(case["ratio"] - 1) for case in each.others)
         numbers = (f"{eager['ratio']:.3f}×, {eager['word']}", moved, percent(worst))
-        lines.append(row((f"`{each.name}`", f"`{each.statement}`", *numbers)))
+        lines.append(table_row((f"`{each.name}`", f"`{each.statement}`", *numbers)))
     return lines
 
 
@@ -222,10 +223,6 @@ def percent(part: float) -> str:
     return f"{100 * part:.2f} %"
 
 
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=["run", "table"])
@@ -236,22 +233,14 @@ def parsed() -> argparse.Namespace:
 
 def main() -> int:
     given = parsed()
-    try:
+
+    def make() -> str:
         if given.what == "run":
             run(given.folder)
-        text = table(given.folder)
-        if given.into:
-            page = given.into.read_text(encoding="utf-8")
-            page = between_markers(page, text, str(given.into), "instructions")
-            given.into.write_text(page, encoding="utf-8")
-        print(text, end="")
-    except KeyboardInterrupt:
-        print("instruction trials: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    except (TrialError, MarkersError) as error:
-        print(f"instruction trials: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return table(given.folder)
+
+    again = "the same command goes on"
+    return study("instructions", make, given.into, interrupted=again, errors=(TrialError,))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from studies import seconds_in_turn
 from torch import Tensor, nn
 from torch.func import hessian, jacfwd, jacrev, vmap
 
@@ -38,6 +39,8 @@ JACOBIAN, HESSIAN, LAPLACIAN = Operator.JACOBIAN, Operator.HESSIAN, Operator.LAP
 DIVERGENCE, HVP = Operator.DIVERGENCE, Operator.HVP
 
 FUNC = "torch.func"
+# At most, where the calls are short.
+BLOCKS = 400
 PLAIN = "plain"
 
 
@@ -246,22 +249,8 @@ HEAD = Line("work", "bar", "figure", "strategy", "peer")
 
 def seconds_of(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """Median CPU seconds of a call of each, all called in turn for about so long."""
-    once = {}
-    for name, call in calls.items():
-        call()
-        start = time.process_time()
-        call()
-        once[name] = max(time.process_time() - start, 1e-6)
-    burst = {name: max(1, min(1000, int(2e-3 / took))) for name, took in once.items()}
-    a_round = sum(burst[name] * took for name, took in once.items())
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(max(5, min(400, int(seconds / a_round)))):
-        for name, call in calls.items():
-            start = time.process_time()
-            for _ in range(burst[name]):
-                call()
-            found[name].append((time.process_time() - start) / burst[name])
-    return {name: statistics.median(times) for name, times in found.items()}
+    found = seconds_in_turn(list(calls.values()), BLOCKS, seconds)
+    return {name: statistics.median(times) for name, times in zip(calls, found, strict=True)}
 
 
 def _label(bar: Bar) -> str:

@@ -26,7 +26,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from reports.markdown import MarkersError, between_markers
+from studies import study, table_row
+
 from reports.schema import STAGES, stage_file
 
 UNCHANGED = tuple(f"unchanged-{k}" for k in range(10))
@@ -192,9 +193,12 @@ def table(folder: Path) -> str:
 
 
 def limits(trials: Sequence[Trial]) -> str:
-    lines = [row(("case", "MDE, typical run", "worst run")), row(("---", "---:", "---:"))]
+    lines = [
+        table_row(("case", "MDE, typical run", "worst run")),
+        table_row(("---", "---:", "---:")),
+    ]
     for case, ratios in mdes(trials).items():
-        lines.append(row((f"`{case}`", percent(median(ratios)), percent(max(ratios)))))
+        lines.append(table_row((f"`{case}`", percent(median(ratios)), percent(max(ratios)))))
     return "\n".join([*lines, ""])
 
 
@@ -212,13 +216,16 @@ def summary(what: str, trials: Sequence[Trial]) -> str:
 
 def found(trials: Sequence[Trial]) -> str:
     """A line for every slowed case, then how many were found and who else was called."""
-    lines = [row(("slowed case", "by", "verdict", "ratio")), row(("---", "---:", "---", "---:"))]
+    lines = [
+        table_row(("slowed case", "by", "verdict", "ratio")),
+        table_row(("---", "---:", "---", "---:")),
+    ]
     others = []
     for trial in trials:
         case, _, ratio = trial.injected.rpartition("=")
         verdict = trial.cases[case]
         measured = f"{verdict['ratio']:.3f}×"
-        lines.append(row((f"`{case}`", f"{float(ratio):.3f}×", verdict["word"], measured)))
+        lines.append(table_row((f"`{case}`", f"{float(ratio):.3f}×", verdict["word"], measured)))
         others += [name for name in trial.called("slower", "faster") if name != case]
     hits = sum(detected(trial) for trial in trials)
     said = f"{hits} of {len(trials)} found; of the other cases {len(others)} called."
@@ -239,10 +246,6 @@ def percent(ratio: float) -> str:
     return f"+{100 * (ratio - 1):.1f} %"
 
 
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=["run", "table"])
@@ -254,23 +257,15 @@ def parsed() -> argparse.Namespace:
 
 def main() -> int:
     given = parsed()
-    try:
+
+    def make() -> str:
         if given.what == "run":
             for name in given.only or NAMES:
                 run(given.folder, name)
-        text = table(given.folder)
-        if given.into:
-            page = given.into.read_text(encoding="utf-8")
-            page = between_markers(page, text, str(given.into), "trials")
-            given.into.write_text(page, encoding="utf-8")
-        print(text, end="")
-    except KeyboardInterrupt:
-        print("trials: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    except (TrialError, MarkersError) as error:
-        print(f"trials: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return table(given.folder)
+
+    again = "the same command goes on"
+    return study("trials", make, given.into, interrupted=again, errors=(TrialError,))
 
 
 if __name__ == "__main__":
