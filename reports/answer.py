@@ -32,8 +32,8 @@ STATUS_WORDS = {
 @dataclass(frozen=True)
 class Answer:
     """The tables of one or several runs: `rows` (a case in a pass), `cases` (one line a case),
-    `advice` (a regime), `exponents`. Their column `where` says on what a case ran: the device,
-    threads where there are several, and of several runs the letter. `run` is the first one."""
+    `advice` (a regime), `exponents`. Their column `run` has the letter of several runs, `where` on
+    what a case ran: that letter, the device, threads where there are several."""
 
     runs: tuple[Run, ...]
     rows: pd.DataFrame
@@ -71,7 +71,7 @@ def answer(*runs: Run) -> Answer:
 def _tables(run: Run, letter: str) -> tuple[pd.DataFrame, ...]:
     table, ratios = estimates(run.rows), factors(run.rows)
     found = (run.rows, tidy(table, ratios), advice(run.rows, table, ratios), exponents(table))
-    return tuple(each.assign(where=_where(each, letter)) for each in found)
+    return tuple(each.assign(run=letter, where=_where(each, letter)) for each in found)
 
 
 def _where(table: pd.DataFrame, letter: str) -> list[str]:

@@ -84,18 +84,20 @@ def scaling(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
     return figure
 
 
+def _as(style: pd.Series) -> dict[str, Any]:
+    """How the line of a strategy is drawn."""
+    return {
+        "color": style["colour"],
+        "marker": style["marker"],
+        "dashes": style["dash"] or (None, None),
+        "markersize": 4,
+        "linewidth": 1.3,
+    }
+
+
 def _scaling_panel(axis: plt.Axes, points: pd.DataFrame, look: pd.DataFrame) -> None:
-    for way, line in points[points["estimate"]].groupby("way"):
-        style = look.loc[line["strategy"].iloc[0]]
-        axis.plot(
-            *(line["value"], line["seconds"]),
-            color=style["colour"],
-            marker=style["marker"],
-            markersize=4,
-            linewidth=1.3,
-            dashes=style["dash"] or (None, None),
-            label=str(way),
-        )
+    for _, line in points[points["estimate"]].groupby("way"):
+        axis.plot(line["value"], line["seconds"], **_as(look.loc[line["strategy"].iloc[0]]))
     each = points[~points["estimate"]]
     colours = [look.loc[name, "colour"] for name in each["strategy"]]
     axis.scatter(each["value"], each["seconds"], s=4, c=colours, alpha=0.5, linewidths=0)
@@ -141,14 +143,7 @@ def _shade_launches(axis: plt.Axes, points: pd.DataFrame) -> None:
 def _legend(figure: Figure, points: pd.DataFrame, look: pd.DataFrame) -> None:
     ways = points.drop_duplicates("way").sort_values("way")
     handles = [
-        mpl.lines.Line2D(
-            *([0, 1], [0, 0]),
-            color=look.loc[row["strategy"], "colour"],
-            marker=look.loc[row["strategy"], "marker"],
-            markersize=4,
-            dashes=look.loc[row["strategy"], "dash"] or (None, None),
-            label=row["way"],
-        )
+        mpl.lines.Line2D([0, 1], [0, 0], label=row["way"], **_as(look.loc[row["strategy"]]))
         for _, row in ways.iterrows()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -164,15 +159,7 @@ def profile(shares: pd.DataFrame, look: pd.DataFrame) -> Figure:
         figure, axes = _grid(len(panels), columns=3, size=(3.6, 2.8))
         for axis, panel in zip(axes, panels, strict=True):
             for name, line in shares[shares["panel"] == panel].groupby("strategy", sort=False):
-                style = look.loc[str(name)]
-                axis.plot(
-                    *(line["tau"], line["share"]),
-                    color=style["colour"],
-                    marker=style["marker"],
-                    markersize=4,
-                    linewidth=1.3,
-                    dashes=style["dash"] or (None, None),
-                )
+                axis.plot(line["tau"], line["share"], **_as(look.loc[str(name)]))
             axis.set(xscale="log", xlabel="within τ times the best", ylabel="share of problems")
             axis.set_ylim(-0.03, 1.03)
             _no_minor_ticks(axis)

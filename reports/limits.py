@@ -21,8 +21,8 @@ NAMES = {"flops": "matrix product", "bytes": "bandwidth", "ops": "launches"}
 
 
 def rates(controls: pd.DataFrame) -> pd.DataFrame:
-    """`[(device, threads, dtype), kind]`: the most of each kind that was done in a second. Launches
-    and bytes are those of any dtype."""
+    """`[(device, threads, dtype), kind]`: the most of each kind that was done in a second; what has
+    no control in a dtype is not known there."""
     ok = controls[controls["status"] == "ok"]
     rows = []
     for counters, device, threads, dtype, seconds in zip(
@@ -41,15 +41,13 @@ def rates(controls: pd.DataFrame) -> pd.DataFrame:
 def limited(found: Answer) -> pd.DataFrame:
     """The cases that are ok, with `limit_s`, the largest of the times that their counted work takes
     at the measured rates, `bound` by which of them, and `eta`, the limit over the time."""
-    parts = [
-        _limited(found, run, name) for run, name in zip(found.runs, found.letters, strict=True)
-    ]
+    ok = found.cases[found.cases["status"] == "ok"]
+    runs = zip(found.letters, found.runs, strict=True)
+    parts = [_limited(ok[ok["run"] == letter], run) for letter, run in runs]
     return pd.concat(parts, ignore_index=True)
 
 
-def _limited(found: Answer, run: Run, letter: str) -> pd.DataFrame:
-    own = found.cases[(found.cases["status"] == "ok") & (found.cases["execution"] != "compile")]
-    own = own[own["where"].str.startswith(f"{letter}: ")] if letter else own
+def _limited(own: pd.DataFrame, run: Run) -> pd.DataFrame:
     known = rates(run.controls)
     places = pd.MultiIndex.from_frame(own[["device", "threads", "dtype"]])
     here = known.reindex(places).set_axis(own.index)

@@ -63,7 +63,6 @@ def page(found: Answer, beside: Beside | None = None) -> str:
         title=f"Input-derivative benchmarks: {' and '.join(run.name for run in found.runs)}",
         style=Markup(style),
         script=Markup(script),
-        style_hash=_hash(style),
         script_hash=_hash(script),
         warnings=[warning for run in found.runs for warning in run.warnings],
         verdict=verdict(found, changes.summary(beside.changed, beside.past)),

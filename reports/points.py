@@ -46,7 +46,7 @@ def _lines(cases: pd.DataFrame, least: int) -> Iterator[Line]:
 def scaling_points(found: Answer, operator: str) -> pd.DataFrame:
     """`panel`, `size`, `way`, `strategy`, `value`, `seconds`, `estimate`, `bound` (by launching) of
     an operator; an estimate, or a single pass."""
-    timed = passes(found.rows).assign(where=found.rows["where"])
+    timed = passes(found.rows[found.rows["operator"] == operator]).join(found.rows["where"])
     by_case = dict(list(timed.groupby(["where", "id"])["rank_s"]))
     floors = {where: launch_seconds(own) for where, own in found.cases.groupby("where")}
     several = len(found.runs) > 1

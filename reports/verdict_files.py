@@ -58,15 +58,17 @@ def read(path: str | Path) -> tuple[Judgement, str]:
     """
     try:
         whole = json.loads(Path(path).read_text(encoding="utf-8"))
-        if whole["version"] != VERSION:
-            raise VerdictFileError(f"{path} has version {whole['version']}, not {VERSION}")
-        verdicts = tuple(Verdict(**_numbers(case)) for case in whole["cases"])
-        controls = tuple(Control(**_numbers(control)) for control in whole["controls"])
-        return Judgement(verdicts, controls, tuple(whole["notes"])), str(whole["title"])
+        if whole["version"] == VERSION:
+            return _judgement(whole), str(whole["title"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, VerdictFileError):
-            raise
         raise VerdictFileError(f"{path} is no file of verdicts: {error}") from error
+    raise VerdictFileError(f"{path} has version {whole['version']}; this version reads {VERSION}")
+
+
+def _judgement(whole: dict[str, Any]) -> Judgement:
+    verdicts = tuple(Verdict(**_numbers(case)) for case in whole["cases"])
+    controls = tuple(Control(**_numbers(control)) for control in whole["controls"])
+    return Judgement(verdicts, controls, tuple(whole["notes"]))
 
 
 def _numbers(fields: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,14 @@ def section(found: Answer) -> Section:
     return Section("environment", "Environment", "Environment", tuple(blocks))
 
 
+def _known(found: Answer, what: str) -> dict[str, dict[str, Any]]:
+    """What the headers of all runs say, each name once."""
+    return {name: said for run in found.runs for name, said in run.header.get(what, {}).items()}
+
+
 def strategies(found: Answer) -> Sheet:
     """Every strategy with the sentence it gives of itself."""
-    known: dict[str, dict[str, Any]] = found.run.header.get("strategies", {})
+    known = _known(found, "strategies")
     rows = tuple(
         (
             Cell(f"{s['operator']}: {s['name']}"),
@@ -39,7 +44,7 @@ def strategies(found: Answer) -> Sheet:
 
 def workloads(found: Answer) -> Sheet:
     """Every workload and its version."""
-    known: dict[str, dict[str, Any]] = found.run.header.get("workloads", {})
+    known = _known(found, "workloads")
     rows = tuple(
         (Cell(name), Cell(w["text"]), number(str(w["version"]), w["version"]))
         for name, w in known.items()

@@ -34,16 +34,12 @@ def failures(found: Answer) -> Sheet:
             Cell(str(case["contest"]).replace("/", " ")),
             Cell(str(case["status"]), kind="failed" if case["status"] != "unsupported" else ""),
             Cell(str(case["reason"]).partition("\n")[0], kind="prose"),
-            Cell(_again(again[_letter(case["where"], found)], case["id"]), kind="code"),
+            Cell(_again(again[case["run"]], case["id"]), kind="code"),
         )
         for _, case in there.iterrows()
     )
     heads = ("strategy", "problem", "status", "reason", "see it again")
     return Sheet("Cases without a time", heads, rows)
-
-
-def _letter(where: str, found: Answer) -> str:
-    return where.partition(":")[0] if len(found.runs) > 1 else ""
 
 
 def _again(run: Run, case: str) -> str:

@@ -85,9 +85,13 @@ def _by_mean(own: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return sorted(groups, key=lambda item: (-len(_factors(item[1])), _geometric(item[1]), item[0]))
 
 
+def _plain(cases: pd.DataFrame) -> pd.DataFrame:
+    """Eager and whole, also those that train."""
+    return cases[(cases["execution"] == "eager") & cases["chunk"].isna()]
+
+
 def _factors(group: pd.DataFrame) -> pd.Series:
-    plain = (group["execution"] == "eager") & group["chunk"].isna()
-    return group.loc[plain & (group["status"] == "ok"), "factor"].dropna()
+    return _plain(group)["factor"].dropna()
 
 
 def _geometric(group: pd.DataFrame) -> float:
@@ -96,8 +100,7 @@ def _geometric(group: pd.DataFrame) -> float:
 
 
 def _mean(group: pd.DataFrame, own: pd.DataFrame) -> tuple[Cell, Cell]:
-    plain = own[(own["execution"] == "eager") & own["chunk"].isna()]
-    total, solved, mean = plain["column"].nunique(), len(_factors(group)), _geometric(group)
+    total, solved, mean = _plain(own)["column"].nunique(), len(_factors(group)), _geometric(group)
     return number(words.factor(mean), mean), number(f"{solved}/{total}", solved)
 
 
