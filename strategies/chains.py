@@ -121,7 +121,8 @@ def _factor(
     step: Step, before: Tensor, h: Tensor, constants: Constants, second: bool
 ) -> Factor | None:
     if isinstance(step, Elementwise):
-        return Diagonal(*step.rule(before, h, second))
+        slope, bend = step.rule(before, h, second)
+        return Diagonal(slope, torch.full_like(h, bend) if isinstance(bend, float) else bend)
     if isinstance(step, Affine):
         matrix = constants[step.weight]
         if not step.before and not step.after:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .jet_elementwise import power, unary
+from .jet_elementwise import RULES as UNARY
 from .jets import Jet, add, bivariate, multiply, value_of
 
 # Of a, b and y = g(a, b): the slopes g_a, g_b and the bends g_aa, g_ab, g_bb.
@@ -61,11 +61,10 @@ def _chosen(sign: int) -> Callable[..., Any]:
 
 
 _power_of = _binary(_power)
-_power_with = unary(power)
 
 
 def _any_power(op: Callable[..., Tensor], a: Any, b: Any) -> Any:
-    return _power_of(op, a, b) if isinstance(b, Jet | Tensor) else _power_with(op, a, b)
+    return _power_of(op, a, b) if isinstance(b, Jet | Tensor) else UNARY["pow"](op, a, b)
 
 
 RULES: dict[str, Callable[..., Any]] = {

@@ -29,26 +29,31 @@ def flat_inputs(setting: Setting) -> Callable[..., Inputs]:
 
 
 def shaped_run(setting: Setting, run: Run) -> Run:
-    """Reshape flat inputs and results, and cut what graph is left where none was asked for."""
+    """Reshape flat inputs and results; cut what graph is left where none was asked for, and where
+    one was, let a backward through a result that is constant in x find zeros."""
     B, flat = len(setting.x), flat_inputs(setting)
     shape = result_shape(setting.operator, B, setting.in_shape, setting.out_shape)
     below = result_shape(setting.below, B, setting.in_shape, setting.out_shape)
     keep = setting.options.create_graph
 
-    def shaped(tensor: Tensor, to: Shape) -> Tensor:
-        tensor = tensor if keep or not tensor.requires_grad else tensor.detach()
+    def shaped(tensor: Tensor, to: Shape, x: Tensor) -> Tensor:
+        if tensor.requires_grad and not keep:
+            tensor = tensor.detach()
+        elif x.requires_grad and keep and not tensor.requires_grad:
+            # Of no entry: infinite ones would not come to zero.
+            tensor = tensor + x[:0].sum()
         return tensor.reshape(to)
 
-    def result(*given: Tensor) -> Tensor | Orders:
-        found = run(*flat(*given))
+    def result(x: Tensor, *rest: Tensor) -> Tensor | Orders:
+        found = run(*flat(x, *rest))
         if not isinstance(found, Orders):
-            return shaped(found, shape)
+            return shaped(found, shape, x)
         assert found.value is not None
         assert found.first is not None
-        value = shaped(found.value, (B, *setting.out_shape))
+        value = shaped(found.value, (B, *setting.out_shape), x)
         if found.second is None:
-            return Orders(value, shaped(found.first, shape), None)
-        return Orders(value, shaped(found.first, below), shaped(found.second, shape))
+            return Orders(value, shaped(found.first, shape, x), None)
+        return Orders(value, shaped(found.first, below, x), shaped(found.second, shape, x))
 
     return result
 

@@ -117,29 +117,23 @@ def _taylor(
 
     def evaluate(x: Tensor, *args: Tensor) -> Orders:
         if len(sizes) == 1:
-            return _orders(by_size[B](x, *args), x, options)
+            return _orders(by_size[B](x, *args), options)
         parts = zip(*(t.split(sizes) for t in (x, *args)), strict=True)
-        found = [_orders(by_size[len(given[0])](*given), x, options) for given in parts]
+        found = [_orders(by_size[len(given[0])](*given), options) for given in parts]
         return Orders(*(torch.cat(order) for order in zip(*found, strict=True)))
 
     return evaluate
 
 
-def _orders(jet: Jet, x: Tensor, options: Options) -> Orders:
+def _orders(jet: Jet, options: Options) -> Orders:
     """Directions last; what may be an input or a view of a parameter becomes the caller's own."""
     second = jet.second
     if second is None:
         second = jet.value.new_zeros(1 if jet.collapsed else len(jet.first), *jet.value.shape)
     first, second = jet.first.movedim(0, -1), second.movedim(0, -1)
-    if not options.values:
-        return Orders(jet.value, first, _connected(second, x, options))
-    first, second = (_connected(t, x, options) for t in (first.clone(), second))
-    return Orders(jet.value.clone(), first, second)
-
-
-def _connected(found: Tensor, x: Tensor, options: Options) -> Tensor:
-    """On the graph of x also where it does not depend on x, so that a backward finds one."""
-    return found + 0 * x.sum() if options.create_graph and not found.requires_grad else found
+    if options.values:
+        return Orders(jet.value.clone(), first.clone(), second)
+    return Orders(jet.value, first, second)
 
 
 @strategy(Operator.LAPLACIAN, mode="taylor", sweep="one-pass", needs=["rows"])

@@ -11,6 +11,7 @@ import torch
 from conftest import (
     FEWER_TRACED,
     GRID,
+    SCALAR,
     Array,
     Net,
     array,
@@ -21,6 +22,7 @@ from conftest import (
     net_exact,
     only,
     outputs,
+    with_direction,
 )
 from torch import Tensor
 
@@ -193,3 +195,23 @@ def test_references_hold(operator: Operator) -> None:
     np.testing.assert_allclose(
         array(found), results_exact(operator, given.exact, False)[0], rtol=1e-9
     )
+
+
+CONSTANT = {"linear": lambda z: 2 * z, "square": lambda z: z * z}
+# A fold is for networks, which these functions are not.
+ANY_TRAINED = [s for s in STRATEGIES.values() if not s.not_differentiable and s.sweep != "fold"]
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+@pytest.mark.parametrize("strategy", ANY_TRAINED, ids=lambda s: f"{s.operator}-{s.name}")
+def test_a_result_that_is_constant_in_x_has_gradients_of_zero(
+    strategy: Strategy, name: str
+) -> None:
+    """The Hessian of a square, the Jacobian of a linear map: a loss of it has a backward."""
+    operator, inside = strategy.operator, CONSTANT[name]
+    f = (lambda z: inside(z).sum(1, keepdim=True)) if operator in SCALAR else inside
+    x, *v = with_direction(operator, draw(B, N, seed=41), outputs(operator, N, N))
+    x.requires_grad_()
+    plan = prepare(operator, f, x, *v, strategy=strategy.name, create_graph=True)
+    (found,) = torch.autograd.grad(only(plan(x, *v)).sum(), x)
+    assert bool(found.any()) == (name == "square" and operator not in SECOND_ORDER)
