@@ -44,24 +44,28 @@ def view(u: Jet, *shape: int) -> Jet:
     return linear(u, u.value.reshape(shape), lambda series: series.reshape(len(series), *shape))
 
 
-def _log_softmax_parts(u: Jet, weights: Tensor, dims: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of log-sum-exp: its tangents, and the tangents from there, and its second derivatives."""
-    over = [dim + 1 for dim in dims]
-    first = (weights * u.first).sum(over, keepdim=True)
-    apart = u.first - first
-    # The weights are the same for every direction: their sum over these comes first.
-    second = (weights * u.over_directions(apart * apart)).sum(over, keepdim=True)
-    if u.second is not None:
-        second = second + (weights * u.second).sum(over, keepdim=True)
-    return first, apart, second
+def _averaged(series: Tensor, weights: Tensor, dims: list[int]) -> Tensor:
+    return (weights * series).sum([dim + 1 for dim in dims], keepdim=True)
+
+
+def _bent(u: Jet, weights: Tensor, dims: list[int], squares: Tensor) -> Tensor:
+    """The second derivatives of log-sum-exp; squares: of the tangents of u, less those of it."""
+    second = _averaged(squares, weights, dims)
+    return second if u.second is None else second + _averaged(u.second, weights, dims)
 
 
 def softmax(u: Jet, dim: int) -> Jet:
     """With the logarithm's tangents D and second derivatives E: y D and y (D² + E)."""
-    y = torch.softmax(u.value, dim)
-    _, apart, second = _log_softmax_parts(u, y, dims_of(y, dim))
-    bent = u.over_directions(apart * apart) - second
-    return Jet(y, y * apart, y * (bent if u.second is None else bent + u.second), u.collapsed)
+    y, dims = torch.softmax(u.value, dim), dims_of(u.value, dim)
+    apart = u.first - _averaged(u.first, y, dims)
+
+    def second() -> Tensor:
+        # The weights are the same for every direction: the sum over these comes first.
+        squares = u.over_directions(apart * apart)
+        bent = squares - _bent(u, y, dims, squares)
+        return y * (bent if u.second is None else bent + u.second)
+
+    return u.like(y, y * apart, second)
 
 
 def _softmax(op: Callable[..., Tensor], u: Jet, dim: int, half_to_float: bool = False) -> Jet:
@@ -72,16 +76,27 @@ def _softmax(op: Callable[..., Tensor], u: Jet, dim: int, half_to_float: bool = 
 
 def _log_softmax(op: Callable[..., Tensor], u: Jet, dim: int, half_to_float: bool = False) -> Jet:
     y = op(u.value, dim, half_to_float)
-    _, apart, second = _log_softmax_parts(u, torch.exp(y), dims_of(y, dim))
-    bent = -second if u.second is None else u.second - second
-    return Jet(y, apart, spread(bent, y), u.collapsed)
+    weights, dims = torch.exp(y), dims_of(y, dim)
+    apart = u.first - _averaged(u.first, weights, dims)
+
+    def second() -> Tensor:
+        bent = _bent(u, weights, dims, u.over_directions(apart * apart))
+        return spread(-bent if u.second is None else u.second - bent, y)
+
+    return u.like(y, apart, second)
 
 
 def _logsumexp(op: Callable[..., Tensor], u: Jet, dims: Any, keep: bool = False) -> Jet:
     over = dims_of(u.value, dims)
     y = torch.logsumexp(u.value, over, keepdim=True)
-    first, _, second = _log_softmax_parts(u, torch.exp(u.value - y), over)
-    return _kept(Jet(y, first, second, u.collapsed), over, keep)
+    weights = torch.exp(u.value - y)
+    first = _averaged(u.first, weights, over)
+
+    def second() -> Tensor:
+        apart = u.first - first
+        return _bent(u, weights, over, u.over_directions(apart * apart))
+
+    return _kept(u.like(y, first, second), over, keep)
 
 
 def _kept(u: Jet, dims: Sequence[int], keep: bool) -> Jet:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .jets import (
     Jet,
+    Seconds,
     add,
     aligned,
     divide,
@@ -89,7 +90,7 @@ def _parts(u: Jet, values: Any, rest: list[Any]) -> list[Jet]:
     firsts, seconds = rest
     seconds = [None] * len(values) if seconds is None else seconds
     found = zip(values, firsts, seconds, strict=True)
-    return [Jet(y, first, second, u.collapsed) for y, first, second in found]
+    return [Jet(y, first, second, u.carried) for y, first, second in found]
 
 
 def _joined(op: Callable[..., Tensor], parts: Sequence[Any], dim: int = 0) -> Jet:
@@ -110,8 +111,8 @@ def _joined(op: Callable[..., Tensor], parts: Sequence[Any], dim: int = 0) -> Je
     seconds = [p.second if isinstance(p, Jet) else None for p in parts]
     n, second = len(jets[0].first), None
     if any(s is not None for s in seconds):
-        second = whole(seconds, 1 if jets[0].collapsed else n)
-    return Jet(y, whole(firsts, n), second, jets[0].collapsed)
+        second = whole(seconds, 1 if jets[0].carried is Seconds.SUM else n)
+    return Jet(y, whole(firsts, n), second, jets[0].carried)
 
 
 def dims_of(u: Tensor, dims: Any) -> list[int]:
@@ -165,7 +166,7 @@ def _where(op: Callable[..., Tensor], mask: Tensor, a: Any, b: Any) -> Jet:
     seconds = [part.second if isinstance(part, Jet) else None for part in (a, b)]
     first = chosen(*firsts)
     assert first is not None
-    return Jet(y, first, chosen(*seconds), jets[0].collapsed)
+    return Jet(y, first, chosen(*seconds), jets[0].carried)
 
 
 def _add(op: Callable[..., Any], a: Any, b: Any, *, alpha: Any = 1) -> Any:

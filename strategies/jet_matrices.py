@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .jet_layers import apply, softmax, total
 from .jet_products import matmul
-from .jets import Jet, add, linear, multiply, spread, value_of
+from .jets import Jet, add, chain, linear, multiply, spread, value_of
 from .registry import Unsupported
 
 
@@ -19,10 +19,12 @@ def _inverse(op: Callable[..., Any], u: Jet, **how: Any) -> tuple[Any, ...]:
     """With Y = A⁻¹: -Y A' Y, and -Y A'' Y + 2 Y A' Y A' Y."""
     y, info = op(u.value, **how)
     first = -y @ u.first @ y
-    second = -2 * u.over_directions(first @ u.first @ y)
-    if u.second is not None:
-        second = second - y @ u.second @ y
-    return Jet(y, first, second, u.collapsed), info
+
+    def second() -> Tensor:
+        bent = -2 * u.over_directions(first @ u.first @ y)
+        return bent if u.second is None else bent - y @ u.second @ y
+
+    return u.like(y, first, second), info
 
 
 def _solve(op: Callable[..., Any], a: Any, b: Any, *args: Any, **how: Any) -> tuple[Any, ...]:
@@ -39,34 +41,41 @@ def _solve(op: Callable[..., Any], a: Any, b: Any, *args: Any, **how: Any) -> tu
         return (linear(b, y, lambda series: by(inverse, series)), *rest)
     right = (spread(b.first, y), b.second) if isinstance(b, Jet) else (0, None)
     first = by(inverse, right[0] - by(a.first, y))
-    second = -2 * a.over_directions(by(a.first, first))
-    if a.second is not None:
-        second = second - by(a.second, y)
-    if right[1] is not None:
-        second = second + spread(right[1], y)
-    return (Jet(y, first, by(inverse, second), a.collapsed), *rest)
+
+    def second() -> Tensor:
+        bent = -2 * a.over_directions(by(a.first, first))
+        if a.second is not None:
+            bent = bent - by(a.second, y)
+        return by(inverse, bent if right[1] is None else bent + spread(right[1], y))
+
+    return (a.like(y, first, second), *rest)
 
 
-def _log_determinant(u: Jet) -> tuple[Tensor, Tensor]:
-    """Its tangents `tr Y A'` and second derivatives `tr Y A'' - tr Y A' Y A'`, Y = A⁻¹."""
-    y = torch.linalg.inv(u.value)
-    moved = y @ u.first
-    second = -u.over_directions((moved * moved.mT).sum((-2, -1)))
-    if u.second is not None:
-        second = second + (y.mT * u.second).sum((-2, -1))
-    return (y.mT * u.first).sum((-2, -1)), second
+def _log_determinant(u: Jet, y: Tensor) -> Jet:
+    """Of value y, its tangents `tr Y A'` and second derivatives `tr Y A'' - tr Y A' Y A'`, with
+    Y = A⁻¹."""
+    inverse = torch.linalg.inv(u.value)
+
+    def traced(series: Tensor) -> Tensor:
+        return (inverse.mT * series).sum((-2, -1))
+
+    def second() -> Tensor:
+        moved = inverse @ u.first
+        bent = -u.over_directions((moved * moved.mT).sum((-2, -1)))
+        return bent if u.second is None else bent + traced(u.second)
+
+    return u.like(y, traced(u.first), second)
 
 
 def _slogdet(op: Callable[..., Any], u: Jet) -> tuple[Any, ...]:
     sign, y, *rest = op(u.value)
-    return (sign, Jet(y, *_log_determinant(u), u.collapsed), *rest)
+    return (sign, _log_determinant(u, y), *rest)
 
 
 def _det(op: Callable[..., Any], u: Jet) -> tuple[Any, ...]:
+    """The exponential of log |y|, but for the sign."""
     y, *rest = op(u.value)
-    first, second = _log_determinant(u)
-    bent = u.over_directions(first * first) + second
-    return (Jet(y, y * first, y * bent, u.collapsed), *rest)
+    return (chain(_log_determinant(u, y), y, y, y), *rest)
 
 
 def _cholesky(op: Callable[..., Any], u: Jet, **how: Any) -> tuple[Any, ...]:
@@ -82,8 +91,12 @@ def _cholesky(op: Callable[..., Any], u: Jet, **how: Any) -> tuple[Any, ...]:
         return y @ (inner.tril() - 0.5 * torch.diag_embed(inner.diagonal(dim1=-2, dim2=-1)))
 
     first = solved(u.first)
-    bent = -2 * u.over_directions(first @ first.mT)
-    return Jet(y, first, solved(bent if u.second is None else u.second + bent), u.collapsed), info
+
+    def second() -> Tensor:
+        bent = -2 * u.over_directions(first @ first.mT)
+        return solved(bent if u.second is None else u.second + bent)
+
+    return u.like(y, first, second), info
 
 
 def _attention(

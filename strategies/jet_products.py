@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .jets import Jet, add, compact, linear, multiply, plus, value_of
+from .jets import Jet, Seconds, add, compact, linear, multiply, plus, value_of
 from .registry import Unsupported
 
 # So few rows are one product of matrices with their tangents: each reads the whole weight.
@@ -26,17 +26,22 @@ def matmul(a: Any, b: Any) -> Any:
         return linear(b, torch.matmul(a, b.value), lambda series: _from_left(a, series))
     y = torch.matmul(a.value, b.value)
     first = _to_right(a.first, b.value) + _from_left(a.value, b.first)
-    left = None if a.second is None else _to_right(a.second, b.value)
-    right = None if b.second is None else _from_left(a.value, b.second)
-    mixed = _summed_products(a, b) if a.collapsed else torch.matmul(a.first, b.first)
-    return Jet(y, first, plus(plus(left, right), 2 * mixed), a.collapsed)
+
+    def second() -> Tensor | None:
+        left = None if a.second is None else _to_right(a.second, b.value)
+        right = None if b.second is None else _from_left(a.value, b.second)
+        summed = a.carried is Seconds.SUM
+        mixed = _summed_products(a, b) if summed else torch.matmul(a.first, b.first)
+        return plus(plus(left, right), 2 * mixed)
+
+    return a.like(y, first, second)
 
 
 def _by_matrix(a: Jet, b: Tensor) -> Jet:
     if a.unit and b.dim() <= 2:
         rows = len(a.value)
         columns = b.contiguous().unsqueeze(1).expand(len(b), rows, *b.shape[1:])
-        return Jet(torch.matmul(a.value, b), columns, None, a.collapsed)
+        return Jet(torch.matmul(a.value, b), columns, None, a.carried)
     if b.dim() == 2 and len(a.value) <= _FEW_ROWS:
         return _in_one(a, b)
     return linear(a, torch.matmul(a.value, b), lambda series: _to_right(series, b))
@@ -49,7 +54,7 @@ def _in_one(a: Jet, b: Tensor) -> Jet:
     y, *second, first = found.reshape(-1, *a.value.shape[:-1], b.shape[1]).split(
         [len(part) for part in parts]
     )
-    return Jet(y[0], first, second[0] if second else None, a.collapsed)
+    return Jet(y[0], first, second[0] if second else None, a.carried)
 
 
 def _to_right(series: Tensor, b: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import torch
@@ -26,10 +27,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .registry import Unsupported
 
 
+class Seconds(Enum):
+    """Which second derivatives a jet carries: none, their sum over the directions, or each."""
+
+    NONE = auto()
+    SUM = auto()
+    EACH = auto()
+
+
 @dataclass(frozen=True, eq=False)
 class Jet:
-    """`value: [*S]`, `first: [n, *S]`, one tangent a direction, and `second`, None where zero:
-    `[1, *S]` collapsed, summed over the directions, else `[n, *S]`.
+    """`value: [*S]`, `first: [n, *S]`, one tangent a direction, and `second`, None where zero or
+    not carried: `[1, *S]` summed over the directions, or `[n, *S]`.
 
     unit: the value is x itself, `[B, n]`, whose tangents are the identity; matrix products do not
     read them.
@@ -38,12 +47,17 @@ class Jet:
     value: Tensor
     first: Tensor
     second: Tensor | None
-    collapsed: bool
+    carried: Seconds
     unit: bool = False
+
+    def like(self, y: Tensor, first: Tensor, second: Callable[[], Tensor | None]) -> Jet:
+        """A jet that carries as much; its second derivatives are computed only if it has any."""
+        none = self.carried is Seconds.NONE
+        return Jet(y, first, None if none else second(), self.carried)
 
     def over_directions(self, products: Tensor) -> Tensor:
         """Products of tangents `[n, …]` as they enter `second`."""
-        return products.sum(0, keepdim=True) if self.collapsed else products
+        return products.sum(0, keepdim=True) if self.carried is Seconds.SUM else products
 
 
 Number = bool | int | float
@@ -86,20 +100,23 @@ def spread(series: Tensor, y: Tensor) -> Tensor:
 def linear(jet: Jet, y: Tensor, lift: Lift) -> Jet:
     """The jet of a linear map with result y; `lift` maps `[k, *S]` direction by direction."""
     second = None if jet.second is None else lift(jet.second)
-    return Jet(y, lift(jet.first), second, jet.collapsed)
+    return Jet(y, lift(jet.first), second, jet.carried)
 
 
 def chain(jet: Jet, y: Tensor, slope: Tensor | Number, bend: Tensor | Number | None) -> Jet:
     """The jet of an elementwise `y = g(u)` with g' = slope and g'' = bend, None where zero."""
     tangents = compact(jet.first)
-    first = spread(slope * tangents, y)
-    second = None if jet.second is None else slope * jet.second
-    if bend is None:
-        return Jet(y, first, second, jet.collapsed)
-    squares = jet.over_directions(tangents * tangents)
-    if second is not None and isinstance(bend, Tensor):
-        return Jet(y, first, torch.addcmul(second, bend, squares), jet.collapsed)
-    return Jet(y, first, spread(_total(second, bend * squares), y), jet.collapsed)
+
+    def second() -> Tensor | None:
+        carried = None if jet.second is None else slope * jet.second
+        if bend is None:
+            return carried
+        squares = jet.over_directions(tangents * tangents)
+        if carried is not None and isinstance(bend, Tensor):
+            return torch.addcmul(carried, bend, squares)
+        return spread(_total(carried, bend * squares), y)
+
+    return jet.like(y, spread(slope * tangents, y), second)
 
 
 def _total(a: Tensor | None, b: Tensor) -> Tensor:
@@ -125,7 +142,7 @@ def add(a: Operand, b: Operand, alpha: Number = 1) -> Any:
         return right
     first = spread(aligned(compact(a.first), y) + aligned(compact(right.first), y), y)
     second = plus(None if a.second is None else spread(a.second, y), right.second)
-    return Jet(y, first, second, a.collapsed)
+    return Jet(y, first, second, a.carried)
 
 
 def multiply(a: Operand, b: Operand) -> Any:
@@ -139,8 +156,11 @@ def multiply(a: Operand, b: Operand) -> Any:
         return scaled(b, y, a)
     Ja, Jb = aligned(a.first, y), aligned(b.first, y)
     first = spread(torch.addcmul(Ja * b.value, a.value, Jb), y)
-    second = _total(_weighted(a, b, y), spread(2 * a.over_directions(Ja * Jb), y))
-    return Jet(y, first, second, a.collapsed)
+
+    def second() -> Tensor:
+        return _total(_weighted(a, b, y), spread(2 * a.over_directions(Ja * Jb), y))
+
+    return a.like(y, first, second)
 
 
 def _weighted(a: Jet, b: Jet, y: Tensor) -> Tensor | None:
@@ -156,12 +176,16 @@ def divide(a: Operand, b: Operand) -> Any:
     Jb = aligned(b.first, y)
     numerator = aligned(a.first, y) - y * Jb if isinstance(a, Jet) else -y * Jb
     first = numerator / b.value
-    rest = -2 * b.over_directions(first * Jb)
-    if isinstance(a, Jet) and a.second is not None:
-        rest = rest + aligned(a.second, y)
-    if b.second is not None:
-        rest = rest - y * aligned(b.second, y)
-    return Jet(y, first, rest / b.value, b.collapsed)
+
+    def second() -> Tensor:
+        rest = -2 * b.over_directions(first * Jb)
+        if isinstance(a, Jet) and a.second is not None:
+            rest = rest + aligned(a.second, y)
+        if b.second is not None:
+            rest = rest - y * aligned(b.second, y)
+        return rest / b.value
+
+    return b.like(y, first, second)
 
 
 def bivariate(
@@ -174,10 +198,16 @@ def bivariate(
             own = chain(linear(operand, y, lambda s: spread(s, y)), y, slope, bend)
             found = own if found is None else add(found, own)
     assert found is not None
+    own = found
     if not (isinstance(a, Jet) and isinstance(b, Jet)):
-        return Jet(y, found.first, found.second, found.collapsed)
-    mixed = 2 * bends[1] * a.over_directions(aligned(a.first, y) * aligned(b.first, y))
-    return Jet(y, found.first, plus(found.second, mixed), a.collapsed)
+        return Jet(y, own.first, own.second, own.carried)
+    left, right = a, b
+
+    def second() -> Tensor | None:
+        products = left.over_directions(aligned(left.first, y) * aligned(right.first, y))
+        return plus(own.second, 2 * bends[1] * products)
+
+    return a.like(y, own.first, second)
 
 
 def jointly(*positions: int) -> Callable[..., Any]:
@@ -206,7 +236,7 @@ def jointly(*positions: int) -> Callable[..., Any]:
 
         first = lifted({k: leaves[k].first for k in jets})
         bent = {k: leaves[k].second for k in jets if leaves[k].second is not None}
-        return Jet(y, first, lifted(bent) if bent else None, leaves[jets[0]].collapsed)
+        return Jet(y, first, lifted(bent) if bent else None, leaves[jets[0]].carried)
 
     return rule
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import hessian, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from strategies import Orders, Unsupported, laplacian, prepare, taylor
+from strategies import Orders, Unsupported, jacobian, jet_evaluation, jvp, laplacian, prepare
 
 B, N = 3, 4
 W, V = draw(N, 5, seed=1), draw(5, N, seed=2)
@@ -253,7 +253,7 @@ BY_VALUES = {"mish", "hardsigmoid", "cdist", "attention", "attention-causal", "a
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_rule(name: str) -> None:
-    """In both forms, collapsed and by direction, with the value and the Jacobian beside."""
+    """In every form: first order alone, collapsed, and by direction with all orders."""
     f, x = (lambda z: CASES[name](z).reshape(len(z), -1)), draw(B, N, seed=11)
     exact = one_row_differences(f, x)
     diagonal = torch.from_numpy(exact.second).diagonal(dim1=-2, dim2=-1)
@@ -270,6 +270,12 @@ def test_rule(name: str) -> None:
     found = only(prepare("hessian-diagonal", f, x, strategy="taylor2")(x))
     torch.testing.assert_close(found.sum(-1), second, rtol=1e-10, atol=1e-10)
     check(found, diagonal)
+    by_first = jacobian(f, x, strategy="zero-aware-forward").reshape(first.shape)
+    assert torch.equal(by_first, first)
+    v = draw(B, N, seed=12)
+    along = jvp(f, x, v, strategy="zero-aware-forward")
+    matrix = first.reshape(B, -1, N)
+    torch.testing.assert_close(along.reshape(B, -1), (matrix @ v[:, :, None])[..., 0])
 
 
 BOTH = ("forward-laplacian", "taylor2")
@@ -340,6 +346,20 @@ def test_a_laplacian_costs_as_many_passes_as_fields(execution: str, rows: int) -
     assert flops(lambda: plan(x)) <= 51 * once
 
 
+@pytest.mark.parametrize("execution", ["eager", "traced"])
+def test_a_tangent_costs_one_pass(execution: str) -> None:
+    """With the value's own: 2 F for one direction where `torch.func.jvp` takes 3, 1 + n for n."""
+    net, x = mlp(16, 64, 64, 16), draw(5, 16, seed=1)
+    once, first = flops(lambda: net(x)), 2 * 5 * 16 * 64
+    along = prepare("jvp", net, x, x, strategy="zero-aware-forward", execution=execution)
+    assert flops(lambda: along(x, x)) == 2 * once
+    every = prepare("jacobian", net, x, strategy="zero-aware-forward", execution=execution)
+    # The tangents of the first layer are the rows of its weight.
+    assert flops(lambda: every(x)) == first + 17 * (once - first)
+    by_torch = prepare("jvp", net, x, x, strategy="func-jvp")
+    assert flops(lambda: by_torch(x, x)) == 3 * once
+
+
 class Attention(nn.Module):
     """A block of a transformer over tokens, with one output."""
 
@@ -395,8 +415,8 @@ def test_large_blocks_go_in_pieces(
 
     ask = {"strategy": strategy, "execution": execution, "values": True}
     whole = laplacian(f, x, t, **ask)
-    monkeypatch.setattr(taylor, "_LARGE", 0)
-    monkeypatch.setattr(taylor, "_PIECE", 3 * 3 * 16 * 8)
+    monkeypatch.setattr(jet_evaluation, "_LARGE", 0)
+    monkeypatch.setattr(jet_evaluation, "_PIECE", 3 * 3 * 16 * 8)
     pieces = prepare("laplacian", f, x, t, **ask)
     for a, b in zip(pieces(x, t), whole, strict=True):
         torch.testing.assert_close(a, b)
