@@ -338,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], help="part of a work's title")
     parser.add_argument("--seconds", type=float, default=20.0, help="about so long a work")
     given = parser.parse_args(arguments)
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     print(HEAD, "|---|---|---|---|---|", sep="\n", flush=True)
     for work in WORKS:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .chains import Diagonal, Factor, rows_of
+from .products import by_matrix
 
 # None: the identity.
 Block = Tensor | Diagonal | None
@@ -62,7 +63,7 @@ def times(block: Block, factor: Factor, *, own: bool = False) -> Block:
         return block.mul_(slope) if own and not spread else block * slope
     if isinstance(block, Diagonal):
         return by_entry(block.slope) * factor
-    return factor if block is None else torch.matmul(block, factor)
+    return factor if block is None else by_matrix(block, factor)
 
 
 def transposed(factor: Factor) -> Factor:

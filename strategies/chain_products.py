@@ -20,6 +20,7 @@ from .chains import Diagonal, Factor, factors_of
 from .folds import structure
 from .functions import Function
 from .operators import Operator, Orders
+from .products import by_matrix, linear
 from .registry import Evaluate, Inputs, Options, strategy
 
 # A matrix by its place, or a product of two, the later one first.
@@ -138,5 +139,7 @@ def _scaled(left: Part, right: Part, slope: Tensor | float) -> tuple[Part, Part]
 def _product(left: Part, right: Part) -> Part:
     # One big product for all rows of the batch, where the right one is alike for them, or the left.
     if right.tensor.dim() == 3 and left.tensor.dim() == 2 and right.turned:
-        return Part(torch.matmul(right.tensor, left.tensor.mT), turned=True)
+        return Part(linear(right.tensor, left.tensor), turned=True)
+    if right.tensor.dim() == 2:
+        return Part(by_matrix(left.upright, right.upright))
     return Part(torch.matmul(left.upright, right.upright))

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from .elementwise import Rule
+from .products import linear
 from .registry import Inputs
 
 Constants = tuple[Tensor, ...]

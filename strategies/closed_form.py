@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from .chain_blocks import Block, blocks, dense, in_parts, product, transposed
 from .chain_reading import chain_of
 from .chains import Diagonal, Factor, factors_of
 from .functions import Function
 from .operators import Operator, Orders
+from .products import linear
 from .registry import Evaluate, Inputs, Options, strategy
 
 
@@ -151,6 +151,8 @@ def _hessian(block: Block, curvature: Tensor) -> Tensor:
     assert isinstance(block, Tensor)
     B, m, k = curvature.shape
     n = block.shape[-2]
+    # A weight of the first layer is turned: what is made of it would be copied into order.
+    block = block.contiguous()
     tangents = block[:, None] if block.dim() == 3 else block
     weighted = (tangents * curvature[:, :, None]).reshape(B, m * n, k)
     return torch.matmul(weighted, block.mT).view(B, m, n, n)

@@ -72,6 +72,10 @@ def lift(graph: GraphModule) -> list[Tensor]:
         if str(node.target) in places:
             node.replace_all_uses_with(places[str(node.target)])
             graph.graph.erase_node(node)
+    # What the module still has, inductor would hand in at every call.
+    for name in [*graph._parameters, *graph._buffers]:
+        if not name.startswith(FOLDED):
+            delattr(graph, name)
     for node in graph.graph.nodes:
         # Tensors of the recording's own fake modes, which inductor would mix with its own.
         node.meta.clear()

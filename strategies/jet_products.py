@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .jets import Jet, Seconds, add, compact, linear, multiply, plus, value_of
+from .products import by_matrix
 from .registry import Unsupported
 
 # So few rows are one product of matrices with their tangents: each reads the whole weight.
@@ -50,7 +51,7 @@ def _by_matrix(a: Jet, b: Tensor) -> Jet:
 def _in_one(a: Jet, b: Tensor) -> Jet:
     """Value and tangents as one product, so that the matrix is read once."""
     parts = [a.value[None], *([] if a.second is None else [a.second]), a.first]
-    found = torch.cat(parts).flatten(0, -2) @ b
+    found = by_matrix(torch.cat(parts).flatten(0, -2), b)
     y, *second, first = found.reshape(-1, *a.value.shape[:-1], b.shape[1]).split(
         [len(part) for part in parts]
     )
@@ -65,8 +66,12 @@ def _to_right(series: Tensor, b: Tensor) -> Tensor:
         return torch.matmul(rows, b).reshape(*batch, k, i, -1).movedim(-3, 0)
     shape = series.shape[1:-1] + b.shape[1:]
     few = compact(series) if series.stride(-1) else series
-    found = (few.reshape(-1, few.shape[-1]) @ b).reshape(*few.shape[:-1], *b.shape[1:])
+    found = _rows_by(few.reshape(-1, few.shape[-1]), b).reshape(*few.shape[:-1], *b.shape[1:])
     return found.expand(len(series), *shape)
+
+
+def _rows_by(rows: Tensor, b: Tensor) -> Tensor:
+    return by_matrix(rows, b) if b.dim() == 2 else rows @ b
 
 
 def _from_left(a: Tensor, series: Tensor) -> Tensor:
