@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from .chain_blocks import Block, blocks, dense, in_parts, product, transposed
+from .chain_laplacian import collapsed, in_one
 from .chain_reading import chain_of
 from .chains import Diagonal, Factor, factors_of
 from .functions import Function
 from .operators import Operator, Orders
-from .products import linear
 from .registry import Evaluate, Inputs, Options, strategy
 
 
@@ -52,51 +52,6 @@ def closed_form_reverse(f: Function, inputs: Inputs, options: Options) -> Evalua
     return evaluate
 
 
-def squares(block: Block) -> Tensor | float:
-    """`‖J[j,:]‖²` of a block of tangents: `[B, k]`, `[k]`, or one number."""
-    if block is None:
-        return 1.0
-    assert isinstance(block, Tensor)
-    return (block * block).sum(-2)
-
-
-def collapsed(
-    factors: Sequence[Factor],
-    block: Block,
-    *,
-    own: bool,
-    whole: bool = False,
-    measure: Callable[[Block], Tensor | float] = squares,
-) -> tuple[Tensor | None, Block]:
-    """The Laplacian `[B, m]` by the tangents of a block, None where nothing bends, and the tangents
-    of the result.
-
-    whole: that these are wanted. measure: what stands for `‖J[j,:]‖²`.
-    """
-    bending = [k for k, f in enumerate(factors) if isinstance(f, Diagonal) and f.bend is not None]
-    last = len(factors) if whole else max(bending, default=0)
-    seen = blocks(map(transposed, factors[:last]), own=own, block=block)
-    trace = None
-    for factor in factors:
-        # Behind the last layer that bends nothing asks for the tangents.
-        block = next(seen, block)
-        if isinstance(factor, Tensor):
-            trace = None if trace is None else linear(trace, factor)
-        else:
-            trace = _bent(trace, factor, block, measure)
-    return trace, next(seen, block)
-
-
-def _bent(
-    trace: Tensor | None, layer: Diagonal, block: Block, measure: Callable[[Block], Tensor | float]
-) -> Tensor | None:
-    carried = None if trace is None else trace * layer.slope
-    if layer.bend is None:
-        return carried
-    bent = layer.bend * measure(block)
-    return bent if carried is None else carried + bent
-
-
 @strategy(
     Operator.LAPLACIAN,
     mode="closed-form",
@@ -110,7 +65,10 @@ def closed_form_laplacian(f: Function, inputs: Inputs, options: Options) -> Eval
     n = inputs[0].shape[1]
 
     def some_rows(factors: Sequence[Factor], y: Tensor) -> tuple[Tensor, ...]:
-        trace, block = collapsed(factors, None, own=own, whole=options.values)
+        if own:
+            trace, block = in_one(factors, None, n, whole=options.values)
+        else:
+            trace, block = collapsed(factors, None, whole=options.values)
         trace = torch.zeros_like(y) if trace is None else trace
         return (trace, dense(block, y, n).mT) if options.values else (trace,)
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from .chain_blocks import Block, dense, product
+from .chain_laplacian import collapsed, in_one
 from .chain_reading import chain_of
 from .chains import Chain, Diagonal, Factor, factors_of
-from .closed_form import collapsed
 from .functions import Function
 from .operators import Operator, Orders
 from .registry import Evaluate, Inputs, Options, Unsupported, strategy
@@ -76,7 +76,7 @@ def _folded(first: Tensor, rest: Sequence[Factor], own: bool) -> Tensor | None:
     if own:
         values, vectors = torch.linalg.eigh(gram)
         root = vectors.mT * values.clamp_min(0).sqrt()[:, None]
-        return collapsed(rest, root, own=True)[0]
+        return in_one(rest, root, len(root))[0]
 
     def measure(block: Block) -> Tensor:
         if block is None:
@@ -84,7 +84,7 @@ def _folded(first: Tensor, rest: Sequence[Factor], own: bool) -> Tensor | None:
         assert isinstance(block, Tensor)
         return (block * torch.matmul(gram, block)).sum(-2)
 
-    return collapsed(rest, None, own=False, measure=measure)[0]
+    return collapsed(rest, None, measure=measure)[0]
 
 
 @strategy(Operator.DIVERGENCE, mode="closed-form", sweep="fold", needs=["sum", "square", "chain"])

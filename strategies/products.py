@@ -16,34 +16,39 @@ from torch.nn import functional
 
 # Numbers in the rows above which torch takes oneDNN (`use_mkldnn` of its Convolution.cpp).
 _LARGE = 20480
-# Multiplications, and rows, from which on the dearer call and the reordered kernel pay.
-_WORTH, _ROWS = 2**22, 128
+# Multiplications from which on the dearer call pays, and rows from which on the kernel that is put
+# into another order does: more of them where it is turned.
+_WORTH, _ROWS, _ROWS_TURNED = 2**22, 48, 256
 
 
-def _pays(rows: Tensor, out: int) -> bool:
+def _pays(rows: Tensor, weight: Tensor) -> bool:
+    """weight: `[out, k]`."""
     # Not where gradients must pass: the backward of a convolution has no such way.
     return (
         (size := rows.numel()) > _LARGE
-        and size * out >= _WORTH
-        and size >= _ROWS * rows.shape[-1]
+        and size * len(weight) >= _WORTH
         and rows.dtype is torch.float32
         and rows.device.type == "cpu"
         and not torch.is_grad_enabled()
+        and size >= rows.shape[-1] * (_ROWS if weight.is_contiguous() else _ROWS_TURNED)
     )
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`rows Wᵀ + b`: `[…, k]` with `[out, k]` and `[out]`."""
-    if not _pays(rows, len(weight)):
+    if not _pays(rows, weight):
         return functional.linear(rows, weight, bias)
-    k = rows.shape[-1]
-    image = rows.reshape(1, -1, 1, k).permute(0, 3, 1, 2)
-    found = torch.conv2d(image, weight[:, :, None, None], bias, dilation=2)
-    return found.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], len(weight))
+    return _convolved(rows, weight, bias)
 
 
 def by_matrix(rows: Tensor, matrix: Tensor) -> Tensor:
     """`rows M`: `[…, k]` with `[k, out]`."""
-    if not _pays(rows, matrix.shape[1]):
+    if rows.numel() <= _LARGE or not _pays(rows, weight := matrix.mT):
         return torch.matmul(rows, matrix)
-    return linear(rows, matrix.mT)
+    return _convolved(rows, weight, None)
+
+
+def _convolved(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    image = rows.reshape(1, -1, 1, rows.shape[-1]).permute(0, 3, 1, 2)
+    found = torch.conv2d(image, weight[:, :, None, None], bias, dilation=2)
+    return found.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], len(weight))
