@@ -74,6 +74,16 @@ def matrix_product(x: Tensor) -> Work:
     return Work(lambda: torch.mm(matrix, matrix), {"flops": 2 * len(x) ** 3})
 
 
+def pixel_product(x: Tensor) -> Work:
+    """The same product as a convolution with kernels of one pixel, which torch leaves to another
+    library: on some processors at twice the rate. Dilated, or torch would call it a product."""
+    n = len(x)
+    matrix = x.expand(n, n).contiguous()
+    image = matrix.view(1, n, 1, n).permute(0, 3, 1, 2)
+    kernel = matrix[:, :, None, None]
+    return Work(lambda: torch.conv2d(image, kernel, dilation=2), {"flops": 2 * n**3})
+
+
 def copy(x: Tensor) -> Work:
     """A copy within memory; what is read and what is written both count."""
     target = torch.empty_like(x)
@@ -83,6 +93,7 @@ def copy(x: Tensor) -> Work:
 MAKERS: Mapping[str, Callable[[Tensor], Work]] = {
     "launches": launches,
     "matrix-product": matrix_product,
+    "pixel-product": pixel_product,
     "copy": copy,
 }
 
@@ -94,7 +105,10 @@ def work(control: Control) -> Work:
 
 
 # As small and as large as the products of the default grid; a copy that no cache holds.
-SIZES = (("launches", 1), ("matrix-product", 64), ("matrix-product", 512), ("copy", 2**24))
+SIZES = (
+    *(("launches", 1), ("matrix-product", 64), ("matrix-product", 512)),
+    *(("pixel-product", 512), ("copy", 2**24)),
+)
 
 
 def controls(device: str, threads: int) -> list[Control]:

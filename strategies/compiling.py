@@ -42,9 +42,11 @@ def _compiled(evaluate: Evaluate, inputs: Inputs, options: Options) -> Evaluate:
 
     def replay(*given: Tensor) -> Any:
         # The generated code takes the strides of the example for granted.
-        found = iter(run(*(t.contiguous() for t in given), *held))
-        results = tuple(next(found) if one else None for one in there)
-        return results if options.values else results[0]
+        found = run(*[t.contiguous() for t in given], *held)
+        if not options.values:
+            return found[0]
+        results = iter(found)
+        return tuple(next(results) if one else None for one in there)
 
     replay = in_orders(replay, options)
     # The backward is compiled here, when it is first asked for.
