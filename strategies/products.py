@@ -23,13 +23,11 @@ _WORTH, _ROWS, _ROWS_TURNED = 2**22, 48, 256
 
 def _pays(rows: Tensor, weight: Tensor) -> bool:
     """weight: `[out, k]`."""
-    # Not where gradients must pass: the backward of a convolution has no such way.
     return (
         (size := rows.numel()) > _LARGE
         and size * len(weight) >= _WORTH
         and rows.dtype is torch.float32
         and rows.device.type == "cpu"
-        and not torch.is_grad_enabled()
         and size >= rows.shape[-1] * (_ROWS if weight.is_contiguous() else _ROWS_TURNED)
     )
 

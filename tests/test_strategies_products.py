@@ -8,7 +8,7 @@ from conftest import draw
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from strategies import jacobian, products
+from strategies import jacobian, laplacian, products
 
 
 class Convolutions(TorchDispatchMode):
@@ -49,15 +49,32 @@ def test_products(size: tuple[int, int, int, bool], lead: tuple[int, ...]) -> No
         assert (mine.double().reshape(R, out) - expected).norm() <= 1e-6 * expected.norm()
 
 
-@pytest.mark.parametrize("what", ["float64", "gradients"])
-def test_others_are_left_to_torch(what: str) -> None:
+def test_float64_is_left_to_torch() -> None:
     rows, weight = draw(300, 128, seed=1), draw(160, 128, seed=2)
-    if what == "gradients":
-        rows, weight = rows.float().requires_grad_(), weight.float()
-    with torch.set_grad_enabled(what == "gradients"), Convolutions() as convolutions:
+    with Convolutions() as convolutions:
         products.linear(rows, weight)
         products.by_matrix(rows, weight.mT)
     assert convolutions.seen == 0
+
+
+@pytest.mark.parametrize("execution", ["eager", "traced"])
+def test_gradients_pass(execution: str) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(8, 256), torch.nn.Tanh(), torch.nn.Linear(256, 256), torch.nn.Tanh()
+    )
+    x = draw(32, 8, seed=1).float().requires_grad_()
+    how = {"strategy": "closed-form", "execution": execution, "create_graph": True}
+    with Convolutions() as convolutions:
+        found = laplacian(net, x, **how)
+    assert convolutions.seen
+    sources = [x, *(layer.weight for layer in (net[0], net[2]))]
+    expected = laplacian(net, x, strategy="loop-double-backward", create_graph=True)
+    weights = draw(*found.shape, seed=2).float()
+    for mine, theirs in zip(
+        *(torch.autograd.grad((t * weights).sum(), sources) for t in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("execution", ["eager", "traced"])
