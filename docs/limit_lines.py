@@ -83,10 +83,13 @@ def at_least(
     return Line(work, f"≥ {bar}×", f"{took[peer] / took[name]:.2f}×", ours, theirs)
 
 
-def at_most(work: str, bar: float, took: Mapping[str, float], name: str, floor: str) -> Line:
-    """The line of what is to take so many times as long as a floor at most."""
-    ours, theirs = taking(name, took[name]), taking(floor, took[floor])
-    return Line(work, f"≤ {bar}×", f"{took[name] / took[floor]:.2f}×", ours, theirs)
+def at_most(
+    work: str, bar: float, took: Mapping[str, float], name: str, peers: Iterable[str]
+) -> Line:
+    """The line of what is to take so many times as long as the fastest of its peers at most."""
+    peer = min(peers, key=took.__getitem__)
+    ours, theirs = taking(name, took[name]), taking(peer, took[peer])
+    return Line(work, f"≤ {bar}×", f"{took[name] / took[peer]:.2f}×", ours, theirs)
 
 
 def source() -> str:

@@ -1,0 +1,71 @@
+"""What the strategies of `make limits` are held against: `torch.func`, plain ones, a floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from limit_lines import Call
+from limit_works import DIVERGENCE, FLOOR, HESSIAN, JACOBIAN, LAPLACIAN, Work
+from torch import Tensor, nn
+from torch.func import hessian, jacfwd, jacrev, vmap
+
+from strategies import Operator, prepare
+from strategies.functions import row
+
+Function = Callable[..., Tensor]
+
+
+def forms(operator: Operator, f: Function) -> dict[str, Function]:
+    """What `torch.func` has for an operator."""
+    one = row(f)
+    first = {"vmap(jacrev)": vmap(jacrev(one)), "vmap(jacfwd)": vmap(jacfwd(one))}
+    second = {"vmap(hessian)": vmap(hessian(one))}
+    found: dict[Operator, dict[str, Function]] = {
+        JACOBIAN: first,
+        HESSIAN: second,
+        LAPLACIAN: {name: _trace(form) for name, form in second.items()},
+        DIVERGENCE: {"vmap(jacrev)": _trace(first["vmap(jacrev)"])},
+    }
+    return found[operator]
+
+
+def _trace(matrix: Function) -> Function:
+    return lambda x: matrix(x).diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def plain(work: Work, f: Function, x: Tensor) -> dict[str, Call]:
+    """The work's plain strategies."""
+
+    def call(strategy: str) -> Call:
+        plan = prepare(work.operator, f, x, strategy=strategy)
+        return lambda: plan(x)
+
+    return {f"plain {name}": call(name) for name in work.plain}
+
+
+def floors(work: Work, f: nn.Module, x: Tensor) -> dict[str, Call]:
+    """The floor, where the work has a bar for it."""
+    wanted = any(bar.against == FLOOR for bar in work.bars)
+    return {FLOOR: laplacian_products(f, x)} if wanted else {}
+
+
+def laplacian_products(network: nn.Module, x: Tensor) -> Call:
+    """The products of matrices, and nothing else, that the Laplacian of an MLP takes.
+
+    Values pass every layer; the sums every one but the first; the n tangents `[n B, k]`, which are
+    the first layer's matrix itself before it, every one but the first and the last.
+    """
+    layers = [m.weight.detach() for m in network.modules() if isinstance(m, nn.Linear)]
+    B, n = x.shape
+    rows = [B + B * (k > 0) + n * B * (0 < k < len(layers) - 1) for k in range(len(layers))]
+    products = [
+        (torch.randn(r, W.shape[1], dtype=x.dtype), W.mT, torch.empty(r, len(W), dtype=x.dtype))
+        for r, W in zip(rows, layers, strict=True)
+    ]
+
+    def call() -> None:
+        for block, matrix, out in products:
+            torch.mm(block, matrix, out=out)
+
+    return call
