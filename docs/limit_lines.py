@@ -47,7 +47,8 @@ class Line:
     jax: str = NOTHING
 
     def __str__(self) -> str:
-        return table_row(astuple(self))
+        # What a refusal says is one cell, whatever it holds.
+        return table_row([" ".join(cell.split()).replace("|", "/") for cell in astuple(self)])
 
 
 HEAD = Line("work", "bar", "figure", "strategy", "peer", "jax")
@@ -118,7 +119,7 @@ def attempted(title: str, part: Part, seconds: float) -> Iterator[Line]:
     try:
         yield from part(seconds)
     except Exception as error:
-        said = str(error).strip().partition("\n")[0].replace("|", "/")
+        said = str(error).strip().partition("\n")[0]
         yield Line(title, NOTHING, f"failed: {type(error).__name__}: {said}", NOTHING, NOTHING)
 
 

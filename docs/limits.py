@@ -63,8 +63,9 @@ def planned(work: Work, f: nn.Module, x: Tensor) -> Prepared:
                 )
             except Unsupported as refusal:
                 notes[bar.label] = f"refused: {refusal}"
-            if bar.execution == "compile":
-                notes[bar.label] = f", compiled in {time.perf_counter() - start:.0f} s"
+            else:
+                if bar.execution == "compile":
+                    notes[bar.label] = f", compiled in {time.perf_counter() - start:.0f} s"
     return plans, notes
 
 
@@ -143,7 +144,8 @@ def in_surroundings(work: Work, seconds: float) -> Iterator[Line]:
     )
     lines = lines_in(child.stdout)
     if not lines:
-        raise NoLines(f"the child process ended with {child.returncode}: {child.stderr[-200:]}")
+        said = child.stderr.strip().rpartition("\n")[2]
+        raise NoLines(f"the child process ended with {child.returncode}: {said}")
     return iter(lines)
 
 

@@ -101,10 +101,11 @@ def test_lines_of_a_small_work() -> None:
     assert third.peer.startswith("plain loop-grad")
 
 
-def test_a_refusal_is_a_line() -> None:
-    work = Work("block", LAPLACIAN, known("attention", 2), (Bar("closed-form", 2.0),))
-    (line,) = limits.timed(work, 0.01)
-    assert (line.bar, line.strategy) == ("≥ 2.0×", "closed-form")
+@pytest.mark.parametrize("execution", ["eager", "compile"])
+def test_a_refusal_is_a_line(execution: str) -> None:
+    bar = Bar("closed-form", 2.0, execution=execution)
+    (line,) = limits.timed(Work("block", LAPLACIAN, known("attention", 2), (bar,)), 0.01)
+    assert (line.bar, line.strategy) == ("≥ 2.0×", bar.label)
     assert line.figure.startswith("refused: ")
 
 
@@ -163,7 +164,7 @@ def test_no_child_where_the_environment_is_as_asked(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_child_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    died = SimpleNamespace(stdout="", stderr="killed", returncode=-9)
+    died = SimpleNamespace(stdout="", stderr="Traceback\nkilled\n", returncode=-9)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: died)
     with pytest.raises(limits.NoLines, match="ended with -9: killed"):
         limits.PARTS[f"{SET} float32"](0.01)
