@@ -66,7 +66,7 @@ regress: $(READY) ## compare every case with tests/counters/; 1 for any differen
 	@OMP_NUM_THREADS=1 $(PYTHON) -m bench counters --check $(counted)
 
 limits: $(READY) ## print the fastest strategies beside torch's own and their bars; ONLY= selects
-	@OMP_NUM_THREADS=1 $(PYTHON) docs/limits.py $(foreach part,$(ONLY),--only '$(part)')
+	@OMP_NUM_THREADS=1 $(PYTHON) docs/limits.py $(foreach part,$(ONLY),--only '$(part)') $(if $(INTO),--into $(INTO))
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
