@@ -16,12 +16,13 @@ with slopes D_l. Of B rows in one call, minimum over methods, brackets and fold 
   `RᵀR = J_s J_sᵀ`, of n_s tangents; `H = J_sᵀ H_s J_s + …` with the identity as tangents of s.
 - Hessian-vector product: a tangent forward, a cotangent back, the tangent of that back.
 
-Sums of squares, dots, elementwise operations and decompositions are left out: no method does less
-than this, and the best do little more.
+Sums of squares, elementwise operations and decompositions are left out. No exact strategy counts
+less, and how much more the best ones count is in docs/method.md, "Floors".
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -98,9 +99,9 @@ class Chain:
 
 
 def floor(operator: Operator, layers: Layers, B: int, number_bytes: int) -> Floor | None:
-    """The floor of an operator on B rows; None where no layer bends."""
+    """The floor of an operator on B rows; None where no layer bends or no method is known."""
     chain = Chain(layers, B)
-    if chain.L < 2:
+    if chain.L < 2 or operator not in METHODS:
         return None
     derivative = min(METHODS[operator](chain), key=work)
     # An outer product is elementwise.
@@ -147,24 +148,27 @@ def _divergence(chain: Chain) -> Methods:
 
 
 def _laplacian(chain: Chain) -> Methods:
-    tangents = min(_compressed(chain, 1, chain.n), key=work)
+    tangents = _compressed(chain)
     for curved in _curvature(chain, 1, partial(_met, chain, 1)):
         yield tangents + curved
 
 
-def _compressed(chain: Chain, layer: int, count: int) -> Methods:
-    """Tangents of a layer's input-side product carried to the last hidden layer, on each way turned
-    into fewer where a layer is narrower than they are many."""
-    if layer == chain.L - 1:
-        yield ()
-        return
-    width = chain.widths[layer]
-    gram = _symmetric(width, count, 1 if layer == 1 else chain.B)
-    for fewer, cost in ((count, ()), (width, (gram,))):
-        if fewer < count or not cost:
-            step = chain.up(fewer, layer + 1, layer + 1)
-            for rest in _compressed(chain, layer + 1, fewer):
-                yield (*cost, *step, *rest)
+def _compressed(chain: Chain) -> Products:
+    """The tangents of all layers, made fewer where a layer has fewer units than there are."""
+
+    @functools.cache
+    def behind(layer: int, count: int) -> Products:
+        if layer == chain.L - 1:
+            return ()
+        width = chain.widths[layer]
+        on = lambda k: chain.up(k, layer + 1, layer + 1) + behind(layer + 1, k)  # noqa: E731
+        if width >= count:
+            return on(count)
+        # W₁W₁ᵀ is the same for all rows.
+        gram = _symmetric(width, count, 1 if layer == 1 else chain.B)
+        return min(on(count), (gram, *on(width)), key=work)
+
+    return behind(1, chain.n)
 
 
 def _by_input(chain: Chain, pairs: int, met: Met, meeting: Callable[[int], Products]) -> Methods:

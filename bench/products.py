@@ -18,8 +18,9 @@ from .forward import Rounds, problem_name
 
 # A round is short: the products differ from pass to pass by less than what is measured by them.
 ROUND_S = 1e-3
-# Numbers of one factor or result at a time: what stays in a processor's cache; any on a GPU.
-LARGEST: Mapping[str, int] = {"cpu": 2**20, "cuda": 2**31}
+# Numbers of one factor or result at a time: what stays in a processor's cache, what a GPU has room
+# for.
+LARGEST: Mapping[str, int] = {"cpu": 2**20, "cuda": 2**28}
 
 
 def floor_of(made: Subject) -> Floor | None:
