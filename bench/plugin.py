@@ -34,7 +34,7 @@ FAILED = ("error", "oom")
 # A row that is not ok has none.
 TIMES = (
     *("wall_s", "cpu_s", "device_s", "device_cold_s", "train_s", "train_cpu_s"),
-    *("forward_s", "forward_cpu_s"),
+    *("forward_s", "forward_cpu_s", "products_s", "products_cpu_s"),
 )
 
 
@@ -189,6 +189,12 @@ def references(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def forwards() -> dict[str, Rounds]:
     """The times of f in this session by problem, for its other cases to share."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def products() -> dict[str, Rounds]:
+    """The times of the best known method's products in this session by operator and problem."""
     return {}
 
 

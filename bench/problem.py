@@ -19,11 +19,23 @@ Exact = Mapping[str, Callable[[], Array]]
 
 
 @dataclass(frozen=True)
+class Layers:
+    """f as a chain: affine layers between `widths`, an elementwise one after each but the last.
+
+    The first width is that of a row of x; `beside`: further inputs of the first layer, from args.
+    """
+
+    widths: tuple[int, ...]
+    beside: int = 0
+
+
+@dataclass(frozen=True)
 class Problem:
     """`f(x, *args)` with `x: [B, *in]`; `exact` holds closed forms at these very values.
 
     `constant` names the derivatives, "jacobian" or "hessian", that are constant or zero by the
-    nature of f: the gate refuses to judge by such a reference where it is not declared.
+    nature of f: the gate refuses to judge by such a reference where it is not declared. `layers`,
+    where f is such a chain, tells the least work that is known for its derivatives.
     """
 
     f: Callable[..., Tensor]
@@ -31,6 +43,7 @@ class Problem:
     args: tuple[Tensor, ...] = ()
     exact: Exact = field(default_factory=dict)
     constant: frozenset[str] = frozenset()
+    layers: Layers | None = None
 
 
 def direction(operator: Operator, problem: Problem, out_shape: tuple[int, ...]) -> Tensor | None:

@@ -24,6 +24,7 @@ from .device import DEVICES, Device, device_seconds, waiting
 from .forward import Rounds, forward_seconds
 from .gpu import steady
 from .plugin import ROW
+from .products import floor_of, products_seconds
 from .record import Row, recording, spending
 from .training import training_step
 
@@ -34,6 +35,7 @@ def test_time(
     references: Path,
     rows: dict[str, Row],
     forwards: dict[str, Rounds],
+    products: dict[str, Rounds],
     request: Any,
 ) -> None:
     """One case of one pass: `wall_s` and `cpu_s` a call for every round, and those of f itself."""
@@ -50,6 +52,8 @@ def test_time(
             row["device_cold_s"] = device_seconds(evaluate, device, measure.ROUNDS, cold=True)
         with spending(row, "forward"):
             row["forward_s"], row["forward_cpu_s"] = forward_seconds(made, device, forwards)
+        with spending(row, "floor"):
+            _floored(made, device, products, row)
         if not request.config.option.bench_pass and case.execution not in UNCOUNTED:
             with spending(row, "counters"):
                 _counted(made, call, row)
@@ -128,6 +132,12 @@ def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
     row.update(found.fields)
     if found.reason:
         (pytest.fail if found.status == "wrong" else pytest.skip)(found.reason)
+
+
+def _floored(made: Subject, device: Device, products: dict[str, Rounds], row: Row) -> None:
+    if least := floor_of(made):
+        row["floor"] = least.fields
+        row["products_s"], row["products_cpu_s"] = products_seconds(made, least, device, products)
 
 
 # Exact and repeatable, so once a run is enough: in its first pass.

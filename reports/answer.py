@@ -12,6 +12,7 @@ from . import words
 from .advice import advice
 from .exponents import exponents
 from .export import tidy
+from .limits import limited
 from .load import Run
 from .machine import machine
 from .schema import FAULTS
@@ -70,7 +71,8 @@ def answer(*runs: Run) -> Answer:
 
 def _tables(run: Run, letter: str) -> tuple[pd.DataFrame, ...]:
     table, ratios = estimates(run.rows), factors(run.rows)
-    found = (run.rows, tidy(table, ratios), advice(run.rows, table, ratios), exponents(table))
+    cases = limited(tidy(table, ratios), run)
+    found = (run.rows, cases, advice(run.rows, table, ratios), exponents(table))
     return tuple(each.assign(run=letter, where=_where(each, letter)) for each in found)
 
 

@@ -36,6 +36,9 @@ COLUMNS = [
     *(
         "flops",
         "forward_flops_ratio",
+        "floor_flops",
+        "floor_s",
+        "eta",
         "peak_bytes",
         "ops",
         "digits",

@@ -73,11 +73,15 @@ MEASURES: dict[str, object] = {
     # process.
     "forward_s": [],
     "forward_cpu_s": [],
+    # Of the products of the best known method, alone; the same for all cases of an operator on a
+    # problem in a process.
+    "products_s": [],
+    "products_cpu_s": [],
     "steal_s": None,
     # Of a GPU, before and after the rounds: `sm_hz`, `memory_hz`.
     "clocks": {},
-    # By what for: prepare, reference, calls, forward, counters; the rest of a run is the suite's
-    # own time.
+    # By what for: prepare, reference, calls, forward, floor, counters; the rest of a run is the
+    # suite's own time.
     "spent_s": {},
     "loops": None,
     "warmup": None,
@@ -88,6 +92,7 @@ MEASURES: dict[str, object] = {
     "instructions": [],
     "functions": {},
     "allocator_peak_bytes": None,
+    # The best known method's: flops, bytes, launches; where f declares its layers.
     "floor": {},
     "error": {},
     "chosen": None,

@@ -217,7 +217,7 @@ def test_a_row_has_device_times_warm_and_cold(
     option = SimpleNamespace(bench_pass=1, inject=[])
     request = SimpleNamespace(node=SimpleNamespace(stash={}), config=SimpleNamespace(option=option))
     rows: dict[str, Row] = {}
-    timing.test_time(CASE, benchmark, tmp_path, rows, {}, request)
+    timing.test_time(CASE, benchmark, tmp_path, rows, {}, {}, request)
     row = rows[CASE.id]
     assert row["status"] == "ok", row["reason"]
     assert row["device_s"] == pytest.approx([1e-3] * measure.ROUNDS)

@@ -22,7 +22,7 @@ from reports.__main__ import main
 from reports.answer import Answer, answer
 from reports.blocks import Block, Drawing, Fold, Prose, Section, Sheet
 from reports.export import as_json
-from reports.limits import limited, rates
+from reports.limits import rates
 from reports.load import load
 from reports.page import marked
 from reports.sections import changes, crossover, failures, limits, results, stability, use
@@ -240,43 +240,121 @@ def test_the_page_has_the_verdicts_the_baseline_and_the_steps(
 # 8. Limits
 
 
-def with_controls(path: Path) -> Answer:
-    """A product of 2·10⁹ FLOP/s, copies of 10⁹ B/s, launches of 1 µs."""
-    counted = {"flops": 8e6, "storage_bytes": 2e6, "ops": 1000, "forward_flops": 2e6}
-    lines = rows(
-        lambda s, n: 1e-2, strategies=["a"], noise=0, counters=counted, forward_s=[5e-3] * 3
-    )
-    for name, counters in (
-        ("product", {"flops": 2e6}),
-        ("copy", {"bytes": 1e6}),
-        ("launches", {"ops": 1000}),
-    ):
-        lines += rows(
-            *(lambda s, n: 1e-3,),
-            strategies=[name],
-            operator="control",
-            noise=0,
-            counters=counters,
-        )
+COUNTED = {"flops": 8e6, "storage_bytes": 2e6, "ops": 1000, "forward_flops": 2e6}
+FLOOR = {"flops": 4e6, "bytes": 1e6, "launches": 100}
+# 2·10⁹ FLOP/s, copies of 10⁹ B/s, launches of 1 µs.
+CONTROLS = (("product", {"flops": 2e6}), ("copy", {"bytes": 1e6}), ("launches", {"ops": 1000}))
+
+
+def with_controls(path: Path, **fields: Any) -> Answer:
+    """A case of 10 ms on a machine of known rates, f takes 5 ms."""
+    common = {"counters": COUNTED, "forward_s": [5e-3] * 3, **fields}
+    lines = rows(lambda s, n: 1e-2, strategies=["a"], noise=0, **common)
+    for name, counters in CONTROLS:
+        control = {"operator": "control", "counters": counters}
+        lines += rows(lambda s, n: 1e-3, strategies=[name], noise=0, **control)
     return answered(path, lines)
+
+
+def table(found: Answer) -> list[list[str]]:
+    (only,) = sheets(limits.section(found).blocks)
+    return [[cell.text for cell in row] for row in only.rows]
 
 
 def test_a_limit_is_the_largest_of_what_the_counted_work_takes(tmp_path: Path) -> None:
     found = with_controls(tmp_path)
     (rate,) = rates(found.run.controls).to_dict("records")
     assert rate == pytest.approx({"flops": 2e9, "bytes": 1e9, "ops": 1e6})
-    (case,) = limited(found).to_dict("records")
+    (case,) = found.cases.to_dict("records")
     # 8·10⁶ / 2·10⁹ = 4 ms; 2·10⁶ / 10⁹ = 2 ms; 1000 µs.
     assert (case["limit_s"], case["bound"]) == (pytest.approx(4e-3), "matrix product")
-    assert case["eta"] == pytest.approx(0.4)
-    (row,) = sheets(limits.section(found).blocks)[0].rows
-    assert [cell.text for cell in row[2:]] == ["2.00", "4.00", "4.00 ms", "40 %", "matrix product"]
+    assert case["eta_own"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds", "bound"),
+    [
+        # As timed; else 4·10⁶ / 2·10⁹. Of the passes their mean.
+        ({"products_s": [9e-3, 3e-3]}, 3e-3, "matrix product"),
+        ({}, 2e-3, "matrix product"),
+        # 10⁶ / 10⁹; 100 launches of 1 µs, or 5000.
+        ({"products_s": [5e-4]}, 1e-3, "bandwidth"),
+        ({"floor": {**FLOOR, "launches": 5000}}, 5e-3, "launches"),
+    ],
+    ids=["timed", "by rate", "bytes", "launches"],
+)
+def test_a_floor_is_the_largest_of_what_the_best_known_method_takes(
+    tmp_path: Path, fields: dict[str, Any], seconds: float, bound: str
+) -> None:
+    (case,) = with_controls(tmp_path, **{"floor": FLOOR, **fields}).cases.to_dict("records")
+    assert (case["floor_s"], case["floor_bound"]) == (pytest.approx(seconds), bound)
+    assert case["eta"] == pytest.approx(seconds / 1e-2)
+    # In evaluations of f by FLOPs, 4 / 2.
+    assert (case["floor_flops"], case["floor_passes"]) == (4e6, 2)
+
+
+def test_a_table_of_limits_is_headed_by_the_best_known_method(tmp_path: Path) -> None:
+    found = with_controls(tmp_path, floor=FLOOR, products_s=[3e-3])
+    best, own = table(found)
+    assert best == ["best known method", "3.00 ms", "0.600", "2.00", "100 %", "–", "matrix product"]
+    assert own[0] == "a"
+    assert own[2:] == ["2.00", "4.00", "30 %", "40 %", "matrix product"]
+    assert "at η = 30 % of the best known method in the median over 1 problem;" in said(
+        limits.section(found)
+    )
+
+
+def test_without_layers_a_case_is_held_against_the_least_work_counted(tmp_path: Path) -> None:
+    best, own = table(with_controls(tmp_path))
+    name = "least counted work: a"
+    assert best == [name, "4.00 ms", "0.800", "4.00", "100 %", "–", "matrix product"]
+    assert own[4:6] == ["40 %", "40 %"]
+    found = with_controls(tmp_path)
+    assert "of the least work counted in the median over 1 problem without declared layers" in said(
+        limits.section(found)
+    )
+    assert found.cases[["floor_flops", "floor_s", "eta"]].isna().all(axis=None)
+
+
+def test_an_estimate_is_not_the_least_work_of_a_problem(tmp_path: Path) -> None:
+    """It counts a quarter of what the exact one does, and has no η."""
+    lines = rows(lambda s, n: 1e-2, strategies=["a"], noise=0, counters=COUNTED)
+    quarter = {name: count / 4 for name, count in COUNTED.items()}
+    lines += rows(lambda s, n: 1e-3, strategies=["guess"], noise=0, counters=quarter)
+    for name, counters in CONTROLS:
+        control = {"operator": "control", "counters": counters}
+        lines += rows(lambda s, n: 1e-3, strategies=[name], noise=0, **control)
+    found = answered(tmp_path, lines, strategies={"jacobian/guess": {"exact": False}})
+    best, guess, own = table(found)
+    assert (best[0], own[4], guess[4]) == ("least counted work: a", "40 %", "–")
+
+
+def test_products_of_another_dtype_are_timed_beside_the_same_bandwidth(tmp_path: Path) -> None:
+    found = with_controls(tmp_path, dtype="float64", floor=FLOOR, products_s=[3e-3])
+    (own,) = found.cases.to_dict("records")
+    assert own["eta"] == pytest.approx(0.3)
+    assert np.isnan(own["eta_own"])
+
+
+def test_a_file_of_before_has_no_floors(published: Answer) -> None:
+    assert published.cases[["floor_flops", "floor_s", "eta"]].isna().all(axis=None)
+    assert published.cases["eta_own"].notna().any()
+    text = said(limits.section(published))
+    assert "least counted work: " in text
+    assert "best known method" not in limits._finding(limits.compared(published))
+
+
+def test_floors_are_exported(tmp_path: Path) -> None:
+    found = with_controls(tmp_path, floor=FLOOR, products_s=[3e-3])
+    whole = json.loads(as_json(found.runs, found.cases, found.advice))["cases"]
+    row = dict(zip(whole["columns"], whole["data"][0], strict=True))
+    assert (row["floor_flops"], row["floor_s"], row["eta"]) == (4e6, 0.003, 0.3)
 
 
 def test_without_controls_no_limit_is_known(tmp_path: Path) -> None:
     counted = {"flops": 8e6, "storage_bytes": 2e6, "ops": 10}
     found = answered(tmp_path, rows(lambda s, n: 1e-2, strategies=["a"], counters=counted))
-    assert np.isnan(limited(found)["eta"]).all()
+    assert found.cases[["eta", "eta_own"]].isna().all(axis=None)
     assert "η is not known" in said(limits.section(found))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..problem import Problem
+from ..problem import Layers, Problem
 from .chain import ACTIVATIONS, Chain
 from .registry import workload
 from .values import as_drawn, float64, normal
@@ -57,7 +57,7 @@ def _problem(
     as_drawn(network, dtype, device, generator)
     x = normal((batch, widths[0]), dtype, device, generator)
     exact = chain(network, activation, float64(x), widths[0]).exact()
-    return Problem(network, x, exact=exact)
+    return Problem(network, x, exact=exact, layers=Layers(tuple(widths)))
 
 
 @workload(version=1)
@@ -170,4 +170,5 @@ def time_conditioned_field(
     t = torch.rand((batch, 1), generator=generator, dtype=torch.float64).to(x)
     inputs = np.concatenate([float64(x), float64(t)], axis=1)
     exact = chain(field.network, "tanh", inputs, d).exact()
-    return Problem(field, x, args=(t,), exact=exact)
+    layers = Layers((d, 64, 64, d), beside=1)
+    return Problem(field, x, args=(t,), exact=exact, layers=layers)

@@ -87,10 +87,16 @@ TERMS = (
         " of f.",
     ),
     (
-        "limit, η",
-        "The least time that the case's own counted work can take on this machine: the largest of"
-        " FLOPs over the measured rate of a matrix product, bytes over the measured bandwidth, and"
-        " operations times the measured cost of a launch. η is that limit over the time.",
+        "best known method, η",
+        "The least work known for the problem, where f declares its layers: its products, timed"
+        " alone at their shapes, its bytes over the measured bandwidth, its launches at their"
+        " measured cost. η is the largest of these over the time. Where no layers are declared, the"
+        " least own limit of any eager way stands in for it.",
+    ),
+    (
+        "own limit, own η",
+        "The same of what the case itself was counted to do: FLOPs at the rate of a large product,"
+        " bytes allocated, operations.",
     ),
     (
         "exponent",

@@ -1,0 +1,96 @@
+"""The products of the best known method, timed alone: this machine's rate at a case's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
+from functools import cache, partial
+from math import ceil
+
+import torch
+
+from . import measure
+from .brackets import Product
+from .case import Subject
+from .device import Device, waiting
+from .floors import Floor, floor
+from .forward import Rounds, problem_name
+
+# A round is short: the products differ from pass to pass by less than what is measured by them.
+ROUND_S = 1e-3
+# Numbers of one factor or result at a time: what stays in a processor's cache, what a GPU has room
+# for.
+LARGEST: Mapping[str, int] = {"cpu": 2**20, "cuda": 2**28}
+
+
+def floor_of(made: Subject) -> Floor | None:
+    """The floor of a case whose problem declares its layers; of exact strategies alone, since an
+    estimate may cost less. Raises `ValueError` where f's rows are not as wide as it declares."""
+    case, layers = made.case, made.problem.layers
+    if layers is None or case.layout != "dense" or not made.strategy().exact:
+        return None
+    sizes = case.axes["n"], case.axes["m"]
+    if sizes != (layers.widths[0], layers.widths[-1]):
+        raise ValueError(
+            f"{case.workload} declares layers of {layers.widths} units, and its rows have"
+            f" {sizes[0]} inputs and {sizes[1]} outputs"
+        )
+    return floor(case.operator, layers, case.B, made.problem.x.element_size())
+
+
+def products_seconds(
+    made: Subject, least: Floor, device: Device, known: dict[str, Rounds]
+) -> Rounds:
+    """The rounds of the products, one after another into memory that is there; once for all cases
+    of an operator on a problem, in `known`."""
+    name = f"{made.case.operator} {problem_name(made.case)}"
+    if name not in known:
+        known[name] = _timed(waiting(_one_by_one(least, made), device))
+    return known[name]
+
+
+# Outside of the calls, as f itself.
+@torch.no_grad()
+def _timed(call: Callable[[], None]) -> Rounds:
+    iterations = max(1, ceil(ROUND_S / measure.warm_up(call).call_s))
+    # Nothing is allocated, so there is nothing to collect before.
+    with measure.collector_off():
+        return measure.rounds(call, measure.Sizing(measure.LEAST_ROUNDS, iterations))
+
+
+def _one_by_one(least: Floor, made: Subject) -> Callable[[], None]:
+    x = made.problem.x
+    new = partial(torch.ones, dtype=x.dtype, device=x.device)
+    # Those of one shape share their memory.
+    factor, result = cache(new), cache(new)
+    calls = []
+    for product in least.products:
+        count, left, right, out = parts(product, LARGEST[x.device.type])
+        multiply = torch.bmm if product.batch > 1 else torch.mm
+        calls += [(multiply, factor(left), factor(right), result(out))] * count
+
+    def run() -> None:
+        for multiply, left, right, out in calls:
+            multiply(left, right, out=out)
+
+    return run
+
+
+Shape = tuple[int, ...]
+
+
+def parts(product: Product, largest: int) -> tuple[int, Shape, Shape, Shape]:
+    """In how many parts a product is made so that no factor or result of one, a layer's weights
+    aside, has more numbers than that; and the shapes of both factors and of the result."""
+    rows, inner, columns, batch = astuple(product)
+    if batch > 1:
+        count, part = _even(batch, max(rows * inner, inner * columns, rows * columns), largest)
+        return count, (part, rows, inner), (part, inner, columns), (part, rows, columns)
+    count, part = _even(rows, max(inner, columns), largest)
+    return count, (part, inner), (inner, columns), (part, columns)
+
+
+def _even(number: int, each: int, largest: int) -> tuple[int, int]:
+    """So many parts of one size."""
+    count = ceil(number / max(1, largest // each))
+    return count, ceil(number / count)
