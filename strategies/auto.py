@@ -80,7 +80,10 @@ def _diagonal(regime: Regime) -> list[str]:
     return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
 
 
-_SPARSE = {Operator.JACOBIAN: ["coloured"], Operator.HESSIAN: ["coloured"]}
+_SPARSE = {
+    Operator.JACOBIAN: ["partially-separable", "coloured"],
+    Operator.HESSIAN: ["coloured"],
+}
 
 _RULES = {
     Operator.GRADIENT: _gradient,

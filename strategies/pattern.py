@@ -74,12 +74,18 @@ def structure_of(graph: GraphModule) -> tuple[Tensor, ...]:
 
 def walked(graph: GraphModule, sources: dict[Node, Sets], n: int) -> list[Sets]:
     """The sets of the graph's results, out of n elements, given those of some of its nodes."""
+    known = sets_of(graph, sources)
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    return [_or_empty(known[result], n) for result in output.all_input_nodes]
+
+
+def sets_of(graph: GraphModule, sources: dict[Node, Sets]) -> dict[Node, Any]:
+    """Of every node's result the sets, or what else is known of it."""
     known: dict[Node, Any] = {}
     for node in graph.graph.nodes:
-        if node.op == "output":
-            return [_or_empty(known[result], n) for result in node.all_input_nodes]
-        known[node] = sources[node] if node in sources else _result(graph, node, known)
-    raise AssertionError("a graph without a result")
+        if node.op != "output":
+            known[node] = sources[node] if node in sources else _result(graph, node, known)
+    return known
 
 
 def _or_empty(found: Any, n: int) -> Sets:

@@ -43,9 +43,12 @@ class Step:
         return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Sets)]
 
     def named(self) -> dict[str, Any]:
-        """The arguments by their names in the schema."""
-        known = [argument.name for argument in self.target._schema.arguments]
-        return {**dict(zip(known, self.args, strict=False)), **self.kwargs}
+        """The arguments by their names in the schema, and the axis also where it is not said."""
+        known = self.target._schema.arguments
+        names = [argument.name for argument in known]
+        said = {**dict(zip(names, self.args, strict=False)), **self.kwargs}
+        axis = {a.name: a.default_value for a in known if a.name == "dim"}
+        return said if "dim" in said else {**said, **axis}
 
 
 Results = tuple[Sets, ...]
@@ -81,7 +84,7 @@ _ALONG = {
     *("max", "min", "norm", "linalg_vector_norm", "cumsum", "cumprod", "logcumsumexp", "median"),
     *("_softmax", "_log_softmax", "softmax", "log_softmax", "_softmax_backward_data", "topk"),
     *("_log_softmax_backward_data", "sort", "kthvalue", "mode", "cummax", "cummin", "nansum"),
-    *("_safe_softmax", "glu", "aminmax"),
+    *("_safe_softmax", "glu", "aminmax", "linalg_cross"),
 }
 # The factors of a product, and what is added to it.
 _PRODUCTS = {
@@ -90,6 +93,11 @@ _PRODUCTS = {
     **{"addmm": ("mat1", "mat2", "self"), "baddbmm": ("batch1", "batch2", "self")},
     **{"addmv": ("mat", "vec", "self")},
 }
+
+
+def moves_data(name: str) -> bool:
+    """Whether an operation of this name puts elements elsewhere and computes nothing."""
+    return name in _MOVING or name in _SAME - {"_to_copy"}
 
 
 def depending(step: Step) -> Results:

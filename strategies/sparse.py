@@ -47,11 +47,10 @@ def coloured(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     entries = with_sorted_rows(pattern.entries)
     colours = cheaper(entries)
     at, places = products_at(entries, colours, inputs[0])
-    products = _pushed if colours.forward else _pulled
-    compressed = products(f, colours.seeds(inputs[0]), options)
+    products = products_of(f, colours, inputs[0], options)
 
-    def evaluate(x: Tensor, *args: Tensor) -> Tensor | Orders:
-        y, found = compressed(x, args)
+    def evaluate(x: Tensor, *args: Tensor) -> Orders:
+        y, found = products(x, args)
         return Orders(y, found.reshape(-1).index_select(0, at).reshape(len(x), -1))
 
     found = Entries(Operator.JACOBIAN, evaluate, places, entries.shape, pattern.held)
@@ -60,6 +59,12 @@ def coloured(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
 
 Products = Callable[[Tensor, Inputs], tuple[Tensor | None, Tensor]]
+
+
+def products_of(f: Function, colours: Colours, like: Tensor, options: Options) -> Products:
+    """`(x, args)` to f, where it is at hand, and the products with the seeds of all colours."""
+    seeds = colours.seeds(like)
+    return (_pushed if colours.forward else _pulled)(f, seeds, options)
 
 
 def _pushed(f: Function, seeds: Tensor, options: Options) -> Products:

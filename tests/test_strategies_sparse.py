@@ -33,6 +33,8 @@ JACOBIAN, HESSIAN = Operator.JACOBIAN, Operator.HESSIAN
 OFFERED = [s for s in STRATEGIES.values() if "sparse" in s.needs]
 for_each = pytest.mark.parametrize("strategy", OFFERED, ids=lambda s: f"{s.operator}-{s.name}")
 LAYOUTS = ("dense", "sparse")
+ways = pytest.mark.parametrize("execution", ON_GRID)
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 INDEX = torch.tensor([2, 0, 1, 1, 5])
 KERNEL = draw(1, 1, 3, seed=1)
@@ -221,6 +223,58 @@ CASES = [
 ]
 
 
+# What is taken twice: by slices, shifts, indices, at a border, from several tensors, by views.
+TAKEN: dict[str, tuple[Callable[..., Tensor], tuple[int, ...]]] = {
+    "slices": (ends, (6,)),
+    "shifts": (lambda x: stencil(x.flatten(1)).unflatten(1, (2, 4)), (2, 2, 2)),
+    "indices": (lambda x: (x[:, INDEX] * x[:, INDEX.flip(0)]).sin(), (6,)),
+    "border": (lambda x: bordered(x), (5,)),
+    "split": (lambda x: joined(*x.split([4, 2], 1)), (6,)),
+    "expanded": (lambda x: (x[:, :1].expand(-1, 4) * x[:, 1:]).tanh(), (5,)),
+}
+
+
+def bordered(x: Tensor) -> Tensor:
+    """Beyond the border there is a 2: constants among what is gathered."""
+    wide = F.pad(x, (1, 1), value=2.0)
+    return wide[:, :-2] * wide[:, 1:-1] - wide[:, 2:] ** 2
+
+
+def joined(points: Tensor, w: Tensor) -> Tensor:
+    """Two outputs of each pair of points, then one of each weight: small blocks."""
+    first, second = points[:, [0, 1, 2]], points[:, [1, 2, 3]]
+    scale = w[:, [0, 1, 0]]
+    return torch.cat([scale * (first - second) ** 3, scale * first * second, 1 - w**2], 1)
+
+
+@ways
+@layouts
+@pytest.mark.parametrize("name", TAKEN)
+def test_values_of_what_is_gathered(name: str, layout: str, execution: str) -> None:
+    f, shape = TAKEN[name]
+    x = draw(B, *shape, seed=5)
+    how = {"strategy": "partially-separable", "layout": layout, "execution": execution}
+    found = only(prepare(JACOBIAN, f, x, **how)(x + 0.1))
+    check_layout(found, layout)
+    assert close(found, expected_of(JACOBIAN, f, x + 0.1))
+
+
+def test_a_block_of_two_outputs_takes_two_products() -> None:
+    """However many blocks share the inputs: by what is gathered, each has its own."""
+    from strategies import sparse
+
+    def shared(x: Tensor) -> Tensor:
+        three = x[:, [0, 0, 0, 0]] * x[:, [1, 1, 1, 1]] * x[:, 1:]
+        return torch.cat([three.sin(), three.cos()], 1)
+
+    x, taken = draw(B, 5, seed=5), []
+    with pytest.MonkeyPatch.context() as patch:
+        original = sparse._pulled
+        patch.setattr(sparse, "_pulled", lambda f, s, o: taken.append(len(s)) or original(f, s, o))
+        prepare(JACOBIAN, shared, x, strategy="partially-separable")
+    assert taken == [2]
+
+
 def expected_of(operator: Operator, f: Callable[..., Tensor], x: Tensor) -> np.ndarray:
     flat = lambda z: f(z.reshape(len(z), *x.shape[1:])).reshape(len(z), -1)  # noqa: E731
     exact = one_row_differences(flat, x.flatten(1))
@@ -262,7 +316,7 @@ class Apart(nn.Module):
         self.time = nn.Parameter(draw(1, seed=32))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        products = torch.stack([x[:, 0] * x[:, 1], x[:, 2] ** 2], 1)
+        products = torch.stack([x[:, 0] * x[:, 1], x[:, 2] * x[:, 2:].squeeze(1)], 1)
         return (self.slope * products + self.time * t).tanh()
 
 
@@ -282,10 +336,6 @@ def reference(operator: Operator, net: Apart, x: Tensor, t: Tensor) -> Tensor:
 
 def _gradient(y: Tensor, z: Tensor) -> Tensor:
     return torch.autograd.grad(y.sum(), z, create_graph=True, materialize_grads=True)[0]
-
-
-ways = pytest.mark.parametrize("execution", ON_GRID)
-layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 def ask(strategy: Strategy, f: Any, *inputs: Tensor, **how: Any) -> Any:
@@ -391,7 +441,7 @@ REFUSED: dict[str, tuple[Operator, Any, Tensor, str]] = {
         HESSIAN,
         lambda x: x.prod(1),
         draw(B, 3, seed=1),
-        "nothing is saved: the pattern of 3 by 3 inputs is too dense to colour; fwd-rev is for dense Hess",
+        "nothing is saved: the pattern of 3 by 3 inputs is too dense to colour; fwd-rev is for",
     ),
     "rows": (
         JACOBIAN,
@@ -444,6 +494,12 @@ def test_indices_that_were_written_to_are_seen(execution: str) -> None:
     index[0] = 3
     with pytest.raises(PlanMismatch, match="a tensor of indices that f holds was written to"):
         plan(x)
+
+
+def test_what_takes_each_input_once_is_refused() -> None:
+    said = "f gathers no input twice before it computes, so that nothing is taken apart; coloured"
+    with pytest.raises(Unsupported, match=said):
+        prepare(JACOBIAN, band, draw(B, 6, seed=1), strategy="partially-separable")
 
 
 def test_others_refuse_to_be_sparse() -> None:
