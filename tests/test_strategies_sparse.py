@@ -483,13 +483,18 @@ def test_a_pattern_that_lacks_an_entry_is_refused(
             prepare(operator, f, x, strategy="coloured")
 
 
+def taken_in_place(x: Tensor, index: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, :2] = 3.0
+    return y[:, index] * x
+
+
 @ways
-def test_indices_that_were_written_to_are_seen(execution: str) -> None:
+@pytest.mark.parametrize("f", [lambda x, index: x[:, index] ** 2, taken_in_place])
+def test_indices_that_were_written_to_are_seen(f: Any, execution: str) -> None:
     index = torch.tensor([0, 1, 2, 2])
     x = draw(B, 4, seed=1)
-    plan = prepare(
-        JACOBIAN, lambda x: x[:, index] ** 2, x, strategy="coloured", execution=execution
-    )
+    plan = prepare(JACOBIAN, lambda x: f(x, index), x, strategy="coloured", execution=execution)
     plan(x)
     index[0] = 3
     with pytest.raises(PlanMismatch, match="a tensor of indices that f holds was written to"):
