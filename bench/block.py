@@ -16,7 +16,7 @@ HESSIAN, DIAGONAL, LAPLACIAN = Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Oper
 @dataclass(frozen=True)
 class Block:
     """One workload at one size, for some operators; every strategy of theirs is a case, or those
-    that are named."""
+    that are named. Of a sparse layout, those that offer it."""
 
     workload: str
     operators: Sequence[Operator]
@@ -26,5 +26,6 @@ class Block:
     execution: str = "eager"
     create_graph: bool = False
     chunk: int | None = None
+    layout: str = "dense"
     strategies: Sequence[str] = ()
     threads: Sequence[int] = (1,)

@@ -37,6 +37,12 @@ def counters() -> Iterator[Block]:
             yield replace(block, execution=execution, create_graph=True)
     yield replace(tall, operators=[JACOBIAN], chunk=2)
     # Other kinds of products, and operations that vmap has no rule for.
+    stencil = Block("conv-stencil", [JACOBIAN], B=2, params={"size": 4}, strategies=["coloured"])
+    grids = Block("brusselator", [JACOBIAN], B=2, params={"N": 3}, layout="sparse")
+    valley = Block("rosenbrock", [HESSIAN], B=2, params={"n": 6}, layout="sparse")
+    for block in (stencil, grids, valley):
+        yield block
+        yield replace(block, execution="traced")
     yield Block("cnn", [VJP, JACOBIAN], B=2)
     yield Block("attention", [GRADIENT, HVP], B=2)
     yield Block("lennard-jones", [GRADIENT, HVP], B=2, params={"atoms": 3})
@@ -60,6 +66,7 @@ def instructions(smoke: Callable[[], Iterator[Block]]) -> Iterator[Block]:
     """Of the smoke grid every operator and mode, eager and traced."""
     for block in smoke():
         for operator in block.operators:
-            counted = replace(block, operators=[operator], strategies=_COUNTED[operator])
+            ways = block.strategies or _COUNTED[operator]
+            counted = replace(block, operators=[operator], strategies=ways)
             yield counted
             yield replace(counted, execution="traced")

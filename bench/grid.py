@@ -54,12 +54,16 @@ def _smoke() -> Iterator[Block]:
     yield Block("mlp-scalar", [GRADIENT, HVP, HESSIAN, LAPLACIAN], B=4, params={"n": 6})
     yield Block("seed-square", [DIAGONAL], B=4)
     yield Block("time-conditioned-field", [DIVERGENCE], B=4)
+    ways = ["coloured", "partially-separable"]
+    yield Block("conv-stencil", [JACOBIAN], B=4, params={"size": 4}, strategies=ways[:1])
+    yield Block("brusselator", [JACOBIAN], B=4, params={"N": 3}, strategies=ways)
 
 
 def _default() -> Iterator[Block]:
     yield from _seeds()
     yield from _first_order()
     yield from _second_order()
+    yield from _sparse()
     yield from _adbench()
     yield from _ways_of_running()
 
@@ -94,6 +98,18 @@ def _second_order() -> Iterator[Block]:
     yield Block("log-sum-exp", [HESSIAN], B=16, params={"n": 16})
     yield Block("lennard-jones", [HESSIAN], B=2, params={"atoms": 6})
     yield Block("attention", [HVP, DIAGONAL], B=2)
+
+
+def _sparse() -> Iterator[Block]:
+    """In both layouts those that know where the zeros are, beside the fastest for a dense one."""
+    dense = ["jacrev-sum", "vmap-jvp", "coloured", "partially-separable"]
+    grids = Block("brusselator", [JACOBIAN], B=1, params={"N": 8}, strategies=dense)
+    for block in (grids, replace(grids, workload="conv-stencil", params={"size": 12})):
+        yield block
+        yield replace(block, layout="sparse", strategies=())
+    yield replace(grids, layout="sparse", strategies=(), execution="traced")
+    yield Block("set-network", [JACOBIAN], B=4, params={}, strategies=dense[:3])
+    yield Block("rosenbrock", [HESSIAN], B=4, params={"n": 32}, layout="sparse")
 
 
 def _adbench() -> Iterator[Block]:
@@ -247,6 +263,8 @@ def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
         for strategy in strategies_for(operator):
             if block.chunk is not None and not strategy.chunks:
                 continue
+            if block.layout == "sparse" and not strategy.sparse:
+                continue
             if block.strategies and strategy.name not in block.strategies:
                 continue
             yield Case(
@@ -263,6 +281,7 @@ def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
                 threads=threads,
                 create_graph=block.create_graph,
                 chunk=block.chunk,
+                layout=block.layout,
             )
 
 

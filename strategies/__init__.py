@@ -2,8 +2,9 @@
 
 The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
-`jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `rows` is for an f
-whose rows are not apart.
+`jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `sparse` and
+`partially_separable` are for results of which most is zero, `rows` for an f whose rows are not
+apart.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -18,6 +19,8 @@ from . import taylor as taylor
 from . import closed_form as closed_form
 from . import folds as folds
 from . import chain_products as chain_products
+from . import sparse as sparse
+from . import partially_separable as partially_separable
 from . import rows as rows
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single

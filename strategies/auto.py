@@ -17,7 +17,8 @@ from .operators import Operator
 
 @dataclass(frozen=True)
 class Regime:
-    """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training."""
+    """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training, and
+    whether the result is to be sparse."""
 
     n: int
     m: int
@@ -25,10 +26,13 @@ class Regime:
     dtype: torch.dtype
     device: str
     create_graph: bool
+    sparse: bool = False
 
 
 def candidates(operator: Operator, regime: Regime) -> list[str]:
     """The strategies to try, best first."""
+    if regime.sparse and operator in _SPARSE:
+        return _SPARSE[operator]
     return _RULES[operator](regime)
 
 
@@ -75,6 +79,11 @@ def _hessian(regime: Regime) -> list[str]:
 def _diagonal(regime: Regime) -> list[str]:
     return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
 
+
+_SPARSE = {
+    Operator.JACOBIAN: ["partially-separable", "coloured"],
+    Operator.HESSIAN: ["coloured"],
+}
 
 _RULES = {
     Operator.GRADIENT: _gradient,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import auto
+from .entries import Entries
 from .executions import EXECUTIONS
 from .functions import Function, first_line, flatten, limit_of_torch, without_traces
 from .guard import Guard, guard
@@ -145,7 +146,9 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Ru
     with traceless, torch.set_grad_enabled(options.create_graph):
         try:
             evaluate = strategy.prepare(flat, inputs, options)
-            ordered = _orders(setting, flat, inputs, evaluate)
+            entries = evaluate if isinstance(evaluate, Entries) else None
+            computed = entries.values if entries else evaluate
+            ordered = _orders(setting, flat, inputs, computed)
             run = EXECUTIONS[options.execution](ordered, inputs, options)
             if by_table and unproven(strategy, options.execution, setting.probe.operations):
                 run(*inputs)
@@ -153,7 +156,7 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Ru
             if not limit_of_torch(error):
                 raise
             raise TorchLimit(f"torch cannot: {first_line(error)}") from error
-    return shaped_run(setting, run)
+    return shaped_run(setting, run, entries)
 
 
 def _orders(setting: Setting, flat: Function, inputs: Inputs, evaluate: Evaluate) -> Evaluate:

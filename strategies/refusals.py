@@ -35,7 +35,7 @@ def _options(strategy: Strategy, options: Options) -> None:
         )
     if options.chunk is not None and not strategy.chunks:
         raise Unsupported(f"chunk={options.chunk!r}: it takes its directions as they come")
-    if options.layout != "dense":
+    if options.layout == "sparse" and not strategy.sparse:
         raise Unsupported(f"layout={options.layout!r}: its result is dense")
     if options.create_graph and strategy.not_differentiable:
         raise Unsupported(f"create_graph: {strategy.not_differentiable}")

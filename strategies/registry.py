@@ -19,7 +19,7 @@ from .operators import Operator, Orders
 
 Inputs = tuple[Tensor, ...]
 Evaluate = Callable[..., Tensor | Orders]
-Need = Literal["rows", "sum", "scalar", "square", "separable", "chain"]
+Need = Literal["rows", "sum", "scalar", "square", "separable", "chain", "sparse"]
 
 # Raised when the meaning of a strategy's inputs or results changes: runs before and after are
 # not comparable.
@@ -116,7 +116,8 @@ class Strategy:
     the function that is timed. `needs`: what it takes for granted of f (`rows`: both senses of
     row independence; `sum`: that rows are apart; `scalar`: m = 1; `square`: m = n; `separable`:
     that no two inputs of a row meet, so that every Hessian is diagonal; `chain`: that f is a chain
-    of affine and elementwise layers).
+    of affine and elementwise layers; `sparse`: that most of the result is zero whatever the
+    values). `sparse`: it offers `layout="sparse"`.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Strategy:
     needs: frozenset[Need] = frozenset()
     chunks: bool = False
     not_differentiable: str | None = None
+    sparse: bool = False
 
 
 STRATEGIES: dict[tuple[Operator, str], Strategy] = {}
@@ -144,12 +146,13 @@ def strategy(
     exact: bool = True,
     chunks: bool = False,
     not_differentiable: str | None = None,
+    sparse: bool = False,
 ) -> Callable[[Prepare], Prepare]:
     """Register a function transform `(f, inputs, options) -> evaluate` as a strategy.
 
     Its name with dashes is the public name, the first line of its docstring the sentence that the
     report prints. `chunks` says that it honours `options.chunk`; `not_differentiable` is the
-    reason for which it refuses `create_graph`.
+    reason for which it refuses `create_graph`; `sparse` says that it offers `layout="sparse"`.
     """
 
     def register(prepare: Prepare) -> Prepare:
@@ -168,6 +171,7 @@ def strategy(
             frozenset(needs),
             chunks,
             not_differentiable,
+            sparse,
         )
         return prepare
 

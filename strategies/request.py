@@ -56,7 +56,9 @@ class Setting:
     @property
     def regime(self) -> auto.Regime:
         x, options = self.x, self.options
-        return auto.Regime(self.n, self.m, len(x), x.dtype, x.device.type, options.create_graph)
+        sizes = (self.n, self.m, len(x))
+        how = (options.create_graph, options.layout == "sparse")
+        return auto.Regime(*sizes, x.dtype, x.device.type, *how)
 
     @property
     def below(self) -> Operator:

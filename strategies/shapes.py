@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+from .entries import Assemble, Entries, assembled
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, Shape, result_shape
 from .registry import Inputs
 from .request import Setting
@@ -30,35 +32,49 @@ def flat_inputs(setting: Setting) -> Callable[..., Inputs]:
     return flat
 
 
-def shaped_run(setting: Setting, run: Run) -> Run:
+def shaped_run(setting: Setting, run: Run, entries: Entries | None = None) -> Run:
     """Reshape flat inputs and results; cut what graph is left where none was asked for, and where
-    one was, let a backward through a result that is constant in x find zeros."""
+    one was, let a backward through a result that is constant in x find zeros.
+
+    entries: where in the result those are that `run` computes, unless it computes all.
+    """
     B, flat = len(setting.x), flat_inputs(setting)
     shape = result_shape(setting.operator, B, setting.in_shape, setting.out_shape)
     below = result_shape(setting.below, B, setting.in_shape, setting.out_shape)
     keep = setting.options.create_graph
 
-    def shaped(tensor: Tensor, to: Shape, x: Tensor) -> Tensor:
+    put = _whole(shape) if entries is None else _assembled(setting, entries)
+
+    def owned(tensor: Tensor, x: Tensor) -> Tensor:
         if tensor.requires_grad and not keep:
             tensor = tensor.detach()
         elif x.requires_grad and keep and not tensor.requires_grad:
             # Of no entry: infinite ones would not come to zero.
             tensor = tensor + x[:0].sum()
-        # Comparing costs a third of a view, which small networks feel.
-        return tensor if tensor.shape == to else tensor.reshape(to)
+        return tensor
 
     def result(x: Tensor, *rest: Tensor) -> Tensor | Orders:
         found = run(*flat(x, *rest))
         if not isinstance(found, Orders):
-            return shaped(found, shape, x)
+            return put(owned(found, x))
         assert found.value is not None
         assert found.first is not None
-        value = shaped(found.value, (B, *setting.out_shape), x)
+        value, first = owned(found.value, x).reshape(B, *setting.out_shape), owned(found.first, x)
         if found.second is None:
-            return Orders(value, shaped(found.first, shape, x), None)
-        return Orders(value, shaped(found.first, below, x), shaped(found.second, shape, x))
+            return Orders(value, put(first), None)
+        return Orders(value, first.reshape(below), put(owned(found.second, x)))
 
     return result
+
+
+def _whole(shape: Shape) -> Assemble:
+    # Comparing costs a third of a view, which small networks feel.
+    return lambda tensor: tensor if tensor.shape == shape else tensor.reshape(shape)
+
+
+def _assembled(setting: Setting, entries: Entries) -> Assemble:
+    axes = (setting.out_shape, *[setting.in_shape] * (len(entries.sizes) - 1))
+    return assembled(entries, len(setting.x), axes, setting.options.layout)
 
 
 def empty_run(setting: Setting) -> Run:
@@ -70,6 +86,8 @@ def empty_run(setting: Setting) -> Run:
 
     def run(x: Tensor, *rest: Tensor) -> Tensor | Orders:
         result = zeros(x, setting.operator)
+        if setting.options.layout == "sparse":
+            result = _sparse_zeros(result)
         if not setting.options.values:
             return result
         value = zeros(x, Operator.JVP)
@@ -78,3 +96,10 @@ def empty_run(setting: Setting) -> Run:
         return Orders(value, result, None)
 
     return run
+
+
+def _sparse_zeros(of: Tensor) -> Tensor:
+    nowhere = torch.zeros(of.dim(), 0, dtype=torch.int64, device=of.device)
+    return torch.sparse_coo_tensor(
+        nowhere, of.reshape(-1), of.shape, is_coalesced=True, check_invariants=False
+    )

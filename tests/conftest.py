@@ -44,8 +44,9 @@ Function = Callable[..., Tensor]
 Shape = tuple[int, ...]
 
 SCALAR = (Operator.GRADIENT, Operator.HVP)
-# Those that are offered for any f; those for separable ones and for chains have tests of their own.
-GENERAL = [s for s in STRATEGIES.values() if not s.needs & {"separable", "chain"}]
+# Those that are offered for any f; the others have tests of their own.
+SPECIAL = {"separable", "chain", "sparse"}
+GENERAL = [s for s in STRATEGIES.values() if not s.needs & SPECIAL]
 # Every strategy runs in these; compile, which takes seconds a case, and cuda-graph, which needs a
 # device, have tests of their own.
 ON_GRID = ("eager", "traced")

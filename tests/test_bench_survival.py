@@ -533,9 +533,10 @@ def test_two_workers_share_the_cases_of_a_run(tmp_path: Path) -> None:
     outcome = run(Request(asked, "coverage", 1, "cpu", tmp_path, job, workers=2))
     found = [line for line in lines(outcome.path) if line["kind"] == "row"]
     assert sorted(map(case_id, found)) == sorted(case.id for case in asked)
-    # The probe is no chain of layers, which some strategies ask for.
+    # The probe is no chain of layers, and its Jacobian is dense: some strategies ask for these.
+    said = ("no chain of affine", "nothing is saved", "f gathers no input twice")
     refused = [line for line in found if line["status"] == "unsupported"]
-    assert all("no chain of affine" in line["reason"] for line in refused)
+    assert all(any(part in line["reason"] for part in said) for line in refused)
     assert outcome.statuses["ok"] + len(refused) == len(asked)
 
 

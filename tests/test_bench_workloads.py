@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import one_row_differences
 
 from bench.case import build
 from bench.compare import Reference
@@ -39,6 +40,9 @@ SMALL = {
     "seed-square": {"n": 3},
     "cnn": {"size": 4},
     "attention": {"tokens": 2},
+    "brusselator": {"N": 3},
+    "conv-stencil": {"size": 3},
+    "set-network": {"nodes": 2, "width": 2},
     "hand-simple": {"correspondences": 2, "vertices": 24},
     "hand-complicated": {"correspondences": 2, "vertices": 24},
     "bundle-adjustment": {"cameras": 1, "points": 2, "observations": 3},
@@ -58,6 +62,7 @@ on_workloads = pytest.mark.parametrize("name", ALL)
 def test_the_families_are_there() -> None:
     named = {"seed-sum", "seed-pair", "seed-square", "rosenbrock", "log-sum-exp", "cnn"}
     named |= {"mlp-wide", "mlp-tall", "mlp-square", "mlp-deep", "mlp-tiny", "paper-net"}
+    named |= {"brusselator", "conv-stencil", "set-network"}
     named |= {"hand-simple", "hand-complicated", "bundle-adjustment", "gaussian-mixture"}
     assert named | {"attention", "lennard-jones", "time-conditioned-field"} <= set(ALL)
 
@@ -115,7 +120,14 @@ def test_the_closed_diagonal_is_that_of_the_hessian(name: str) -> None:
         np.testing.assert_allclose(exact["hessian-diagonal"](), full, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["cnn", "attention"])
+@pytest.mark.parametrize("name", ["brusselator", "rosenbrock"])
+def test_the_closed_jacobian_is_that_of_the_values(name: str) -> None:
+    problem = small(name)
+    found = one_row_differences(lambda x: problem.f(x).reshape(B, -1), problem.x).first
+    np.testing.assert_allclose(problem.exact["jacobian"](), found, rtol=1e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cnn", "attention", "conv-stencil", "set-network"])
 def test_networks_without_closed_forms_have_tight_bounds(name: str) -> None:
     """Every operation of theirs has a complex form, so that first orders are right to rounding."""
     found: Reference = reference(Operator.JACOBIAN, small(name, "float32"))

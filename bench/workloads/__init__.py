@@ -1,4 +1,4 @@
-"""The functions that are differentiated: seeds, closed forms, networks, physics, ADBench."""
+"""The functions that are differentiated: seeds, closed forms, networks, physics, grids, ADBench."""
 
 # ruff: noqa: I001  (the reading order)
 from . import seed as seed
@@ -6,6 +6,7 @@ from . import analytic as analytic
 from . import networks as networks
 from . import vision as vision
 from . import physics as physics
+from . import stencils as stencils
 from . import hand as hand
 from . import bundle as bundle
 from . import mixture as mixture
