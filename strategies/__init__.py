@@ -3,7 +3,7 @@
 The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
 `jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `rows` is for an f
-whose rows are not apart.
+whose rows are not apart; the bilaplacian is in `nested` and, for chains, in `fields`.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -19,9 +19,12 @@ from . import closed_form as closed_form
 from . import folds as folds
 from . import chain_products as chain_products
 from . import rows as rows
+from . import nested as nested
+from . import fields as fields
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single
 from .library import (
+    bilaplacian,
     divergence,
     gradient,
     hessian,
@@ -32,7 +35,15 @@ from .library import (
     laplacian,
     vjp,
 )
-from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, result_shape, violated_shape
+from .operators import (
+    DIRECTIONS,
+    FOURTH_ORDER,
+    SECOND_ORDER,
+    Operator,
+    Orders,
+    result_shape,
+    violated_shape,
+)
 from .guard import PlanMismatch
 from .plan import Plan, Refusal, attempt, prepare
 from .request import Setting, inspect
@@ -54,10 +65,13 @@ from .registry import (
     summed,
 )
 
+from .weighted import prepare_weighted_laplacian, weighted_laplacian
+
 __all__ = [
     "CONTRACT",
     "DIRECTIONS",
     "EXECUTIONS",
+    "FOURTH_ORDER",
     "SECOND_ORDER",
     "STRATEGIES",
     "DuplicateStrategy",
@@ -75,6 +89,7 @@ __all__ = [
     "UnknownStrategy",
     "Unsupported",
     "attempt",
+    "bilaplacian",
     "check_rows_independent",
     "divergence",
     "find",
@@ -90,6 +105,7 @@ __all__ = [
     "load_strategies",
     "out_of_memory",
     "prepare",
+    "prepare_weighted_laplacian",
     "result_shape",
     "row",
     "single",
@@ -98,4 +114,5 @@ __all__ = [
     "summed",
     "violated_shape",
     "vjp",
+    "weighted_laplacian",
 ]
