@@ -11,6 +11,7 @@ from strategies import Operator
 GRADIENT, VJP, JVP = Operator.GRADIENT, Operator.VJP, Operator.JVP
 JACOBIAN, DIVERGENCE, HVP = Operator.JACOBIAN, Operator.DIVERGENCE, Operator.HVP
 HESSIAN, DIAGONAL, LAPLACIAN = Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN
+BILAPLACIAN = Operator.BILAPLACIAN
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from .compare import CONTRADICTED
 from .differences import Array, Estimate, first, second, units
+from .fourths import along_pairs
 from .precise import Evaluator
 
 PROBES = 3
@@ -71,6 +72,13 @@ def _diagonal(f: Evaluator, d: Array, random: np.random.Generator) -> Seen:
     return Seen(form[:, None], second(f, e, e[:, None]), (f.n / PROBES) ** 0.5)
 
 
+def _fourth(f: Evaluator, d: Array, random: np.random.Generator) -> Seen:
+    left, right = random.integers(f.n, size=(2, PROBES, f.B))
+    e, rows = np.eye(f.n), np.arange(f.B)
+    form = np.stack([d[rows, :, i, j] for i, j in zip(left, right, strict=True)])
+    return Seen(form, along_pairs(f, e[left], e[right]), f.n / PROBES**0.5)
+
+
 def _laplacian(f: Evaluator, d: Array, random: np.random.Generator) -> Seen:
     """A sum over all inputs shows itself along no fewer than all of them."""
     e = units(f.n)
@@ -84,4 +92,5 @@ _SEEN: Mapping[str, Callable[[Evaluator, Array, np.random.Generator], Seen]] = {
     "hessian": _hessian,
     "hessian-diagonal": _diagonal,
     "laplacian": _laplacian,
+    "fourth": _fourth,
 }

@@ -5,9 +5,10 @@ An entry that happens to be small carries the rounding of the numbers that it wa
 its error is judged against their scale and not against the entry. With s(b, k) the root mean square
 of ∂y_k/∂x (or ∂²y_k/∂x²) of row b over the inputs, the entries of a Jacobian or Hessian have the
 scale s(b, k), and those of a contraction the root of the sum of the squares of what is summed:
-‖v‖ s for J v and H v, √Σ_k (v_k s)² for vᵀJ, √Σ_k s² for a divergence, √n s for a Laplacian. Where
-there is one input, s is taken over the batch. A row that is small or an output that is small is
-thus judged by its own size, although it cannot be seen in the norm of the whole.
+‖v‖ s for J v and H v, √Σ_k (v_k s)² for vᵀJ, √Σ_k s² for a divergence, √n s for a Laplacian, n s
+for a bilaplacian with s of ∂⁴y_k/∂x_i²∂x_j². Where there is one input, s is taken over the batch.
+A row that is small or an output that is small is thus judged by its own size, although it cannot be
+seen in the norm of the whole.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ _SCALES: Mapping[Operator, Contract] = {
     Operator.HESSIAN: lambda s, v, n: s[:, :, None, None],
     Operator.HESSIAN_DIAGONAL: lambda s, v, n: s[:, :, None],
     Operator.LAPLACIAN: lambda s, v, n: s * n**0.5,
+    Operator.BILAPLACIAN: lambda s, v, n: s * n,
 }
 
 

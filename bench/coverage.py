@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from strategies import Operator, strategies_for
+from strategies import FOURTH_ORDER, Operator, Strategy, strategies_for
 from strategies.operators import SCALAR, SQUARE
 from strategies.probing import probe
 from strategies.registry import find
@@ -35,7 +35,8 @@ EXECUTIONS_ASKED = ("eager", "traced")
 
 
 def cells(only: Sequence[str] = (), executions: Sequence[str] = EXECUTIONS_ASKED) -> list[Case]:
-    """Every probe by every strategy in these executions, in float64 on the CPU."""
+    """Every probe by every strategy in these executions, in float64 on the CPU; without traces that
+    are `slow_to_trace`."""
     return [case for case in _cells(executions) if all(part in case.id for part in only)]
 
 
@@ -45,12 +46,20 @@ def _cells(executions: Sequence[str]) -> Iterator[Case]:
             m = 1 if operator in SCALAR else n if operator in SQUARE else OUTPUTS
             for strategy in strategies_for(operator):
                 for execution in executions:
+                    if execution == "traced" and slow_to_trace(strategy):
+                        continue
                     yield Case(
                         *(operator, strategy.name, name, B, (n,), (m,)),
                         params={"m": m},
                         dtype="float64",
                         execution=execution,
                     )
+
+
+def slow_to_trace(strategy: Strategy) -> bool:
+    """Whether a trace takes many seconds: four levels of torch's own, one inside the other."""
+    own = strategy.mode in ("taylor", "closed-form")
+    return strategy.operator in FOURTH_ORDER and not own
 
 
 @cache

@@ -48,18 +48,21 @@ class Estimate:
     method: str
 
 
-def extrapolate(difference: Callable[[float], Array], levels: int = LEVELS) -> tuple[Array, float]:
+def extrapolate(
+    difference: Callable[[float], Array], levels: int = LEVELS, start: float = FIRST_H
+) -> tuple[Array, float]:
     """The limit of `difference(h)` for h → 0 and its estimated error, see NOTE [extrapolation].
 
-    levels: how many at most; no more than `LEVELS` where the error is good by then.
+    levels: how many at most, from h = start on; no more than `LEVELS` where the error is good by
+    then.
     """
-    above = [difference(FIRST_H)]
+    above = [difference(start)]
     best, bound = above[0], np.inf
     own, errors = above[0], np.full(above[0].shape, np.inf)
     for level in range(1, levels):
         if level >= LEVELS and bound <= GOOD * _norm(best):
             break
-        row = [difference(FIRST_H / 2**level)]
+        row = [difference(start / 2**level)]
         for k, before in enumerate(above, start=1):
             row.append(row[-1] + (row[-1] - before) / (4**k - 1))
             off, aside = np.abs(row[-1] - row[-2]), np.abs(row[-1] - before)
@@ -99,7 +102,7 @@ def analytic(f: Evaluator) -> float | None:
     v = np.random.default_rng(0).standard_normal((1, *f.at.shape)) / np.sqrt(f.n)
     try:
         found = complex_step(f, f.at, v)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
         return None
     expected, bound = extrapolate(lambda h: central(f, f.at, v, h))
     off, size = _norm(found - expected), _norm(expected)

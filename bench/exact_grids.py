@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from .block import (
+    BILAPLACIAN,
     DIAGONAL,
     DIVERGENCE,
     GRADIENT,
@@ -31,6 +32,7 @@ def counters() -> Iterator[Block]:
         # The others have a Laplacian above, where this one refuses.
         replace(separable, operators=[LAPLACIAN], strategies=["double-backward-ones"]),
         Block("time-conditioned-field", [DIVERGENCE], B=2, params={"d": 3}),
+        Block("mlp-scalar", [BILAPLACIAN], B=2, params={"n": 2}),
     ):
         for execution in ("eager", "traced"):
             yield replace(block, execution=execution)
@@ -59,6 +61,7 @@ _COUNTED = {
     LAPLACIAN: ["vmap-vhvp", "nested-jvp", "forward-laplacian"],
     DIAGONAL: ["double-backward-ones", "nested-jvp"],
     DIVERGENCE: ["loop-grad-trace", "jacrev-trace", "vmap-jvp-trace"],
+    BILAPLACIAN: ["forward-laplacian", "closed-form"],
 }
 
 

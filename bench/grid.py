@@ -6,13 +6,15 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 
-from strategies import Operator, strategies_for, violated_shape
+from strategies import FOURTH_ORDER, Operator, strategies_for, violated_shape
 
 from .block import (
+    BILAPLACIAN,
     DIAGONAL,
     DIVERGENCE,
     GRADIENT,
@@ -29,6 +31,7 @@ from .exact_grids import counters, instructions
 from .trial_grid import trials
 from .workloads import UnknownWorkload
 
+FEW = 16
 Shapes = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
@@ -57,6 +60,7 @@ def _smoke() -> Iterator[Block]:
     ways = ["coloured", "partially-separable"]
     yield Block("conv-stencil", [JACOBIAN], B=4, params={"size": 4}, strategies=ways[:1])
     yield Block("brusselator", [JACOBIAN], B=4, params={"N": 3}, strategies=ways)
+    yield Block("mlp-scalar", [BILAPLACIAN], B=4, params={"n": 2})
 
 
 def _default() -> Iterator[Block]:
@@ -94,6 +98,7 @@ def _second_order() -> Iterator[Block]:
     yield Block("mlp-deep", [LAPLACIAN], B=16)
     yield Block("mlp-tiny", [HESSIAN, DIAGONAL], B=64)
     yield Block("paper-net", [LAPLACIAN], B=4)
+    yield Block("mlp-scalar", [BILAPLACIAN], B=16, params={"n": 4})
     yield Block("rosenbrock", [DIAGONAL], B=16, params={"n": 16})
     yield Block("log-sum-exp", [HESSIAN], B=16, params={"n": 16})
     yield Block("lennard-jones", [HESSIAN], B=2, params={"atoms": 6})
@@ -189,6 +194,7 @@ def _full() -> Iterator[Block]:
     yield Block("cnn", [JACOBIAN], B=4, params={"size": 32})
     yield from _sizes(Block("paper-net", [LAPLACIAN, HESSIAN]), "B", (1, 16, 128))
     yield from _sizes(Block("mlp-scalar", [LAPLACIAN], B=16), "n", (64, 128, 256))
+    yield from _sizes(Block("mlp-scalar", [BILAPLACIAN], B=16), "n", (2, 8))
     yield from _large_adbench()
     yield from _many_compiled()
     yield from _captured(_many_compiled())
@@ -225,8 +231,16 @@ def blocks(grid: str) -> list[Block]:
 
 
 def user_blocks(workloads: Sequence[str], dtype: str = "float32") -> list[Block]:
-    """Every operator on each of the user's workloads; its own x says the batch size."""
-    return [Block(name, list(Operator), dtype=dtype) for name in workloads]
+    """Every operator on each of the user's workloads; its own x says the batch size.
+
+    Those of order four only where there are no more than `FEW` inputs: their cost is n² to n⁴.
+    """
+
+    def asked(name: str) -> list[Operator]:
+        few = prod(shapes(name, (), None)[0]) <= FEW
+        return [op for op in Operator if few or op not in FOURTH_ORDER]
+
+    return [Block(name, asked(name), dtype=dtype) for name in workloads]
 
 
 def cases(

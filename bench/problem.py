@@ -14,7 +14,8 @@ from strategies import DIRECTIONS, Operator
 
 Array = np.ndarray
 # "value", "jacobian", "hessian", "hessian-diagonal", "laplacian" -> the flattened result in
-# float64: [B, m], [B, m, n], [B, m, n, n], [B, m, n], [B, m].
+# float64: [B, m], [B, m, n], [B, m, n, n], [B, m, n], [B, m]; "fourth" -> ∂⁴f/∂xᵢ²∂xⱼ²,
+# [B, m, n, n].
 Exact = Mapping[str, Callable[[], Array]]
 
 
@@ -33,9 +34,9 @@ class Layers:
 class Problem:
     """`f(x, *args)` with `x: [B, *in]`; `exact` holds closed forms at these very values.
 
-    `constant` names the derivatives, "jacobian" or "hessian", that are constant or zero by the
-    nature of f: the gate refuses to judge by such a reference where it is not declared. `layers`,
-    where f is such a chain, tells the least work that is known for its derivatives.
+    `constant` names the derivatives, "jacobian", "hessian" or "fourth", that are constant or zero
+    by the nature of f: the gate refuses to judge by such a reference where it is not declared.
+    `layers`, where f is such a chain, tells the least work that is known for its derivatives.
     """
 
     f: Callable[..., Tensor]

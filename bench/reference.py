@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from strategies import SECOND_ORDER, Operator, result_shape
+from strategies import FOURTH_ORDER, SECOND_ORDER, Operator, result_shape
 
 from .bounds import measured
 from .compare import Reference, scale
 from .compare import tolerance as tolerance
 from .differences import Estimate, first, second, units
+from .fourths import of_all_pairs
 from .precise import Evaluator
 from .problem import Array, Problem
 
@@ -48,6 +49,8 @@ def reference(operator: Operator, problem: Problem, v: Tensor | None = None) -> 
 
 def is_constant(operator: Operator, problem: Problem) -> bool:
     """Whether the problem declares that its derivative of the operator's order is constant."""
+    if operator in FOURTH_ORDER and "fourth" in problem.constant:
+        return True
     return ("hessian" if operator in SECOND_ORDER else "jacobian") in problem.constant
 
 
@@ -85,6 +88,8 @@ def _gain(operator: Operator, d: Array, v: Array | None) -> float:
     """How much contracting `d: [B, m, …]` may enlarge an error in the norm, by Cauchy-Schwarz."""
     if v is not None:
         return float(np.linalg.norm(v, axis=1).max(initial=0.0))
+    if operator in FOURTH_ORDER:
+        return float(d.shape[2])
     summed = operator in (Operator.DIVERGENCE, Operator.LAPLACIAN) and d.ndim > 2
     return float(d.shape[2]) ** 0.5 if summed else 1.0
 
@@ -105,6 +110,7 @@ _COMBINED: Mapping[Operator, tuple[tuple[str, ...], Combine]] = {
         ("laplacian", "hessian-diagonal", "hessian"),
         lambda d, v: d.sum(-1) if d.ndim > 2 else d,
     ),
+    Operator.BILAPLACIAN: (("fourth",), lambda d, v: d.sum((-2, -1))),
 }
 
 
@@ -129,6 +135,7 @@ _FORMS: Mapping[str, Callable[[Evaluator], Estimate]] = {
     "jacobian": _values_jacobian,
     "hessian": _values_hessian,
     "hessian-diagonal": _values_diagonal,
+    "fourth": of_all_pairs,
 }
 
 

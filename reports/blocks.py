@@ -14,7 +14,7 @@ from markupsafe import Markup
 # What an operator is looked up by: the order of every table.
 OPERATORS = (
     *("gradient", "vjp", "jvp", "jacobian", "divergence"),
-    *("hvp", "hessian", "hessian-diagonal", "laplacian"),
+    *("hvp", "hessian", "hessian-diagonal", "laplacian", "bilaplacian"),
 )
 
 

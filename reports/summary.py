@@ -42,6 +42,7 @@ BASELINES = {
     "hessian": "loop-double-backward",
     "hessian-diagonal": "loop-double-backward",
     "laplacian": "loop-double-backward",
+    "bilaplacian": "loop-double-backward",
 }
 
 # From worst to best: a case is what its worst pass is.

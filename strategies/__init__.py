@@ -4,7 +4,7 @@ The modules of strategies, in reading order, from the plainest to the most compo
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
 `jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `sparse` and
 `partially_separable` are for results of which most is zero, `rows` for an f whose rows are not
-apart.
+apart; the bilaplacian is in `nested` and, for chains, in `fields`.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -22,9 +22,12 @@ from . import chain_products as chain_products
 from . import sparse as sparse
 from . import partially_separable as partially_separable
 from . import rows as rows
+from . import nested as nested
+from . import fields as fields
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single
 from .library import (
+    bilaplacian,
     divergence,
     gradient,
     hessian,
@@ -35,7 +38,15 @@ from .library import (
     laplacian,
     vjp,
 )
-from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, result_shape, violated_shape
+from .operators import (
+    DIRECTIONS,
+    FOURTH_ORDER,
+    SECOND_ORDER,
+    Operator,
+    Orders,
+    result_shape,
+    violated_shape,
+)
 from .guard import PlanMismatch
 from .plan import Plan, Refusal, attempt, prepare
 from .request import Setting, inspect
@@ -57,10 +68,13 @@ from .registry import (
     summed,
 )
 
+from .weighted import prepare_weighted_laplacian, weighted_laplacian
+
 __all__ = [
     "CONTRACT",
     "DIRECTIONS",
     "EXECUTIONS",
+    "FOURTH_ORDER",
     "SECOND_ORDER",
     "STRATEGIES",
     "DuplicateStrategy",
@@ -78,6 +92,7 @@ __all__ = [
     "UnknownStrategy",
     "Unsupported",
     "attempt",
+    "bilaplacian",
     "check_rows_independent",
     "divergence",
     "find",
@@ -93,6 +108,7 @@ __all__ = [
     "load_strategies",
     "out_of_memory",
     "prepare",
+    "prepare_weighted_laplacian",
     "result_shape",
     "row",
     "single",
@@ -101,4 +117,5 @@ __all__ = [
     "summed",
     "violated_shape",
     "vjp",
+    "weighted_laplacian",
 ]

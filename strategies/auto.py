@@ -80,6 +80,14 @@ def _diagonal(regime: Regime) -> list[str]:
     return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
 
 
+def _bilaplacian(regime: Regime) -> list[str]:
+    # A derivative of four levels costs so much that a chain or a graph is worth looking for.
+    return [
+        *("closed-form", "forward-laplacian", "nested-hessian", "loop-double-backward"),
+        "loop-double-backward-rows",
+    ]
+
+
 _SPARSE = {
     Operator.JACOBIAN: ["partially-separable", "coloured"],
     Operator.HESSIAN: ["coloured"],
@@ -95,4 +103,5 @@ _RULES = {
     Operator.HESSIAN: _hessian,
     Operator.HESSIAN_DIAGONAL: _diagonal,
     Operator.LAPLACIAN: _diagonal,
+    Operator.BILAPLACIAN: _bilaplacian,
 }

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .elementwise import Rule
+from .elementwise import Bend, Rule
+from .elementwise_orders import higher
 from .products import linear
 from .registry import Inputs
 
@@ -69,11 +70,14 @@ class Chain:
 class Diagonal(NamedTuple):
     """The derivatives of an elementwise layer, at its pre-activation.
 
-    slope: `[B, k]`, or alike for all rows `[k]`, `[]` or a number; bend: `[B, k]`, None where zero.
+    slope: `[B, k]`, or alike for all rows `[k]`, `[]` or a number; bend: `[B, k]`, None where zero;
+    third, fourth: likewise, of the orders three and four, where they were asked for.
     """
 
     slope: Tensor | float
     bend: Tensor | None = None
+    third: Tensor | None = None
+    fourth: Tensor | None = None
 
 
 Factor = Tensor | Diagonal
@@ -103,6 +107,21 @@ def factors_of(
     return x, found
 
 
+def layers_of(chain: Chain, x: Tensor, args: Inputs) -> tuple[Tensor, list[Factor]]:
+    """`f(x)`, and its factors with derivatives up to order four; diagonals are not joined."""
+    constants = chain.constants(x, *args)
+    found: list[Factor] = []
+    for step in chain.steps:
+        before, x = x, _forward(step, x, constants)
+        if isinstance(step, Elementwise):
+            slope, bend = step.rule(before, x, True)
+            above = higher(step.rule, before, x, slope, bend)
+            found.append(Diagonal(slope, _entries(bend, x), *above))
+        elif (factor := _factor(step, before, x, constants, True)) is not None:
+            found.append(factor)
+    return x, found
+
+
 # Not by `match`: in small networks its tests of classes and attributes cost as much as a product.
 def _forward(step: Step, h: Tensor, constants: Constants) -> Tensor:
     if isinstance(step, Elementwise):
@@ -122,7 +141,7 @@ def _factor(
 ) -> Factor | None:
     if isinstance(step, Elementwise):
         slope, bend = step.rule(before, h, second)
-        return Diagonal(slope, torch.full_like(h, bend) if isinstance(bend, float) else bend)
+        return Diagonal(slope, _entries(bend, h))
     if isinstance(step, Affine):
         matrix = constants[step.weight]
         if not step.before and not step.after:
@@ -130,6 +149,10 @@ def _factor(
         start = sum(constants[k].shape[1] for k in step.before)
         return matrix[:, start : start + before.shape[1]]
     return Diagonal(_number(step.by, constants)) if isinstance(step, Scale) else None
+
+
+def _entries(bend: Bend, h: Tensor) -> Tensor | None:
+    return torch.full_like(h, bend) if isinstance(bend, float) else bend
 
 
 def _number(by: int | float, constants: Constants) -> Tensor | float:
@@ -175,6 +198,6 @@ def rows_of(factors: Sequence[Factor], start: int, stop: int) -> list[Factor]:
         return t[start:stop] if isinstance(t, Tensor) and t.dim() == 2 else t
 
     return [
-        Diagonal(part(f.slope), part(f.bend)) if isinstance(f, Diagonal) else f  # type: ignore[arg-type]
+        Diagonal(*map(part, f)) if isinstance(f, Diagonal) else f  # type: ignore[arg-type]
         for f in factors
     ]

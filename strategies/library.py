@@ -128,3 +128,14 @@ def laplacian(
 ) -> Tensor | Orders:
     """`Σᵢ ∂²f/∂xᵢ²` of every output of a row: `[B, *out]`."""
     return prepare(Operator.LAPLACIAN, f, x, *args, values=values, **how)(x, *args)
+
+
+@_typed
+def bilaplacian(
+    f: Function, x: Tensor, *args: Tensor, values: bool = False, **how: Unpack[How]
+) -> Tensor | Orders:
+    """`Δ²f = Σᵢⱼ ∂⁴f/∂xᵢ²∂xⱼ²` of every output of a row: `[B, *out]`.
+
+    With values it stands as `second` of the orders, beside f and its gradient or Jacobian.
+    """
+    return prepare(Operator.BILAPLACIAN, f, x, *args, values=values, **how)(x, *args)

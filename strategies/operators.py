@@ -23,15 +23,21 @@ class Operator(StrEnum):
     HESSIAN = "hessian"
     HESSIAN_DIAGONAL = "hessian-diagonal"
     LAPLACIAN = "laplacian"
+    BILAPLACIAN = "bilaplacian"
 
     @classmethod
     def _missing_(cls, value: object) -> Operator:
         raise ValueError(f"no operator {value!r}; known: {', '.join(cls)}")
 
 
+# Of order two, or four: what has a gradient below it.
 SECOND_ORDER = frozenset(
-    {Operator.HVP, Operator.HESSIAN, Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN}
+    {
+        *(Operator.HVP, Operator.HESSIAN, Operator.HESSIAN_DIAGONAL),
+        *(Operator.LAPLACIAN, Operator.BILAPLACIAN),
+    }
 )
+FOURTH_ORDER = frozenset({Operator.BILAPLACIAN})
 SCALAR = frozenset({Operator.GRADIENT, Operator.HVP})
 SQUARE = frozenset({Operator.DIVERGENCE})
 
@@ -48,15 +54,16 @@ _RESULTS = {
     Operator.HESSIAN: ("out", "in", "in"),
     Operator.HESSIAN_DIAGONAL: ("out", "in"),
     Operator.LAPLACIAN: ("out",),
+    Operator.BILAPLACIAN: ("out",),
 }
 
 
 class Orders(NamedTuple):
     """What one evaluation knows of f: its value and derivatives of order one and two.
 
-    `first` is the operator's own result where its order is one; where its order is two it is the
-    gradient `[B, *in]` for m = 1, else the Jacobian `[B, *out, *in]`. `second` is the operator's
-    result where its order is two, else None.
+    `first` is the operator's own result where its order is one; where it is of `SECOND_ORDER` it is
+    the gradient `[B, *in]` for m = 1, else the Jacobian `[B, *out, *in]`. `second` is the result of
+    an operator of `SECOND_ORDER`, the bilaplacian's too, which is of order four; else None.
     """
 
     value: Tensor | None = None

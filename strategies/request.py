@@ -14,7 +14,14 @@ from . import auto
 from .functions import Function, Independence, check_rows_independent, is_real
 from .guard import describe, describe_as
 from .honesty import graph_tells_the_truth
-from .operators import DIRECTIONS, SECOND_ORDER, Operator, Shape, violated_shape
+from .operators import (
+    DIRECTIONS,
+    FOURTH_ORDER,
+    SECOND_ORDER,
+    Operator,
+    Shape,
+    violated_shape,
+)
 from .probing import Probe, probe
 from .registry import Inputs, Options, Unsupported
 
@@ -42,8 +49,11 @@ class Setting:
     @cached_property
     def honest(self) -> bool:
         """Whether the graph of f gives the derivatives of its values up to the operator's order."""
-        orders = (1, 2) if self.operator in SECOND_ORDER else (1,)
-        return all(graph_tells_the_truth(self.f, self.x, self.args, order=o) for o in orders)
+        top = 4 if self.operator in FOURTH_ORDER else 2 if self.operator in SECOND_ORDER else 1
+        return all(
+            graph_tells_the_truth(self.f, self.x, self.args, order=order)
+            for order in range(1, top + 1)
+        )
 
     @property
     def x(self) -> Tensor:

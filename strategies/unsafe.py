@@ -73,8 +73,11 @@ def wrong(strategy: Strategy, execution: str, operations: Collection[str]) -> li
 
     One that was not measured (a user's own) shares the errors of its operator and mode.
     """
-    name, known = key(strategy, execution), table()
-    alike = {name} if name in known.strategies else _of_its_mode(strategy, execution)
+    known = table()
+    # What a strategy does wrong its trace repeats, where that was not measured.
+    names = [key(strategy, execution), key(strategy, "eager")]
+    measured = next((name for name in names if name in known.strategies), None)
+    alike = {measured} if measured else _of_its_mode(strategy, execution)
     return sorted(op for op in operations if alike & known.wrong.get(op, frozenset()))
 
 

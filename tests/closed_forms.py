@@ -16,10 +16,12 @@ TYPES = 3
 
 @dataclass(frozen=True)
 class Outer:
-    """A function of one number with two derivatives; `product`: a product of inputs is added."""
+    """A function of one number with two derivatives and the fourth; `product`: a product of inputs
+    is added."""
 
     of: Callable[[Tensor], Tensor]
     orders: tuple[Callable[[Array], Array], Callable[[Array], Array], Callable[[Array], Array]]
+    fourth: Callable[[Array], Array] = np.zeros_like
     product: bool = True
 
 
@@ -27,16 +29,20 @@ def _tanh_second(a: Array) -> Array:
     return -2 * np.tanh(a) * (1 - np.tanh(a) ** 2)
 
 
+def _tanh_fourth(a: Array) -> Array:
+    return (1 - np.tanh(a) ** 2) * (16 * np.tanh(a) - 24 * np.tanh(a) ** 3)
+
+
 OUTER: dict[str, Outer] = {
-    "constant": Outer(torch.ones_like, (np.ones_like, np.zeros_like, np.zeros_like), False),
-    "linear": Outer(lambda a: a, (lambda a: a, np.ones_like, np.zeros_like), False),
+    "constant": Outer(torch.ones_like, (np.ones_like, np.zeros_like, np.zeros_like), product=False),
+    "linear": Outer(lambda a: a, (lambda a: a, np.ones_like, np.zeros_like), product=False),
     "square": Outer(
         lambda a: a * a, (lambda a: a * a, lambda a: 2 * a, lambda a: 2 * np.ones_like(a))
     ),
     "cube": Outer(lambda a: a**3, (lambda a: a**3, lambda a: 3 * a * a, lambda a: 6 * a)),
-    "sine": Outer(torch.sin, (np.sin, np.cos, lambda a: -np.sin(a))),
-    "exponential": Outer(torch.exp, (np.exp, np.exp, np.exp)),
-    "tanh": Outer(torch.tanh, (np.tanh, lambda a: 1 - np.tanh(a) ** 2, _tanh_second)),
+    "sine": Outer(torch.sin, (np.sin, np.cos, lambda a: -np.sin(a)), np.sin),
+    "exponential": Outer(torch.exp, (np.exp, np.exp, np.exp), np.exp),
+    "tanh": Outer(torch.tanh, (np.tanh, lambda a: 1 - np.tanh(a) ** 2, _tanh_second), _tanh_fourth),
 }
 
 
@@ -67,7 +73,8 @@ class Formula:
         return y.reshape(len(x), *self.out_shape)
 
     def exact(self, x: Tensor, *args: Tensor) -> Exact:
-        """Chained: `∂y/∂x = g'(a) s A` and `∂²y/∂x² = g''(a) s² A Aᵀ`, and the product's corner."""
+        """Chained: `∂y/∂x = g'(a) s A` and `∂²y/∂x² = g''(a) s² A Aᵀ`, and the product's corner;
+        of order four `Δ²y = g⁗(a) s⁴ |A|⁴`."""
         n, A = prod(self.in_shape), array(self.A)
         u, C = array(x).reshape(len(x), n), corner(n)
         s, e = np.ones((len(x), 1)), np.repeat(array(self.table)[:1], len(x), 0)
@@ -82,6 +89,7 @@ class Formula:
             g + e * u[:, :1] * u[:, -1:],
             np.einsum("bk,ki->bki", s * slope, A) + np.einsum("bk,ij,bj->bki", e, C, u),
             np.einsum("bk,ki,kj->bkij", s**2 * bend, A, A) + np.einsum("bk,ij->bkij", e, C),
+            lambda: s**4 * self.outer.fourth((s * u) @ A.T) * (A**2).sum(1) ** 2,
         )
 
 

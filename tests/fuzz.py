@@ -250,7 +250,7 @@ def _strategy(rng: Random, made: Call) -> Call:
 
 
 def _operator(rng: Random, made: Call) -> Call:
-    names = ["nope", "", None, 3, [], "Jacobian", "hessian_diagonal", "bilaplacian", str]
+    names = ["nope", "", None, 3, [], "Jacobian", "hessian_diagonal", "trilaplacian", str]
     return replace(made, operator=rng.choice(names), by_plan=True)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ from bench.problem import Problem, direction
 from bench.record import Row
 from bench.reference import reference
 from bench.workloads import WORKLOADS, load_workload
-from strategies import Operator, Plan, strategies_for, violated_shape
+from strategies import FOURTH_ORDER, Operator, Plan, strategies_for, violated_shape
 
 B = 4
 LEAST = 500
+FEW = 9
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,9 @@ def subjects(dtype: str, names: Iterable[str] = WORKLOADS, B: int = B) -> Iterat
         in_shape = tuple(problem.x.shape[1:])
         out_shape = tuple(problem.f(problem.x, *problem.args).shape[1:])
         for operator in Operator:
+            # Of order four a derivative is n² to n⁴ times the work.
+            if prod(in_shape) > FEW and operator in FOURTH_ORDER:
+                continue
             if not violated_shape(operator, in_shape, out_shape):
                 way = strategies_for(operator)[0].name
                 case = Case(operator, way, name, B, in_shape, out_shape, params, dtype=dtype)
@@ -164,7 +169,8 @@ def test_references_that_share_nothing_agree(name: str, monkeypatch: pytest.Monk
         assert ("Richardson" in one.method, "Richardson" in other.method) == (False, True)
         off = float(np.linalg.norm(one.value - other.value))
         assert off <= 10 * (absolute(one) + absolute(other)), made.case.id
-        assert max(one.bound, other.bound) <= 1e-6, made.case.id
+        most = 1e-3 if made.case.operator in FOURTH_ORDER else 1e-6
+        assert max(one.bound, other.bound) <= most, made.case.id
 
 
 def absolute(trusted: Reference) -> float:

@@ -29,6 +29,7 @@ from scipy import special
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.fourths import of_all_pairs
 from strategies import STRATEGIES, Operator, Orders, Strategy, Unsupported, prepare
 from strategies.chain_products import cheapest
 
@@ -56,7 +57,29 @@ def stepped(f: Function, x: Array) -> Exact:
         / (12 * h)
         for e in np.eye(x.shape[1])
     ]
-    return Exact(f(x + 0j).real, first(x), np.stack(ends, -1))
+    return Exact(f(x + 0j).real, first(x), np.stack(ends, -1), lambda: _fourth(f, x))
+
+
+@dataclass(frozen=True)
+class Points:
+    """A function of complex arrays as one of many points at once."""
+
+    f: Function
+    at: Array
+
+    @property
+    def n(self) -> int:
+        return self.at.shape[1]
+
+    def __call__(self, points: Array) -> Array:
+        return np.stack([self.f(point + 0j) for point in points])
+
+
+def _fourth(f: Function, x: Array) -> Array:
+    """The bilaplacian on circles of complex numbers; zeros where it is zero within their error."""
+    found = of_all_pairs(Points(f, x))
+    zero = np.linalg.norm(found.value) <= 10 * found.bound
+    return (0 if zero else 1) * found.value.sum((-2, -1))
 
 
 def of_torch(f: Callable[..., Tensor], *args: Tensor) -> Function:
@@ -64,10 +87,15 @@ def of_torch(f: Callable[..., Tensor], *args: Tensor) -> Function:
     return lambda z: f(torch.from_numpy(z), *args).numpy()
 
 
+def _tolerance(strategy: Strategy) -> float:
+    """Circles that must stay between two kinks are small, and lose as many digits."""
+    return 1e-5 if strategy.operator == Operator.BILAPLACIAN else 1e-9
+
+
 def check(strategy: Strategy, execution: str, f: Function, inputs: tuple[Tensor, ...], by: Exact):
     plan = prepare(strategy.operator, f, *inputs, strategy=strategy.name, execution=execution)
     found, expected = only(plan(*inputs)), contracted(strategy.operator, by, None)
-    assert distance(found.reshape(expected.shape), expected) <= 1e-9
+    assert distance(found.reshape(expected.shape), expected) <= _tolerance(strategy)
     assert found.dtype == torch.float64
     orders = prepare(strategy.operator, f, *inputs, strategy=strategy.name, values=True)(*inputs)
     assert isinstance(orders, Orders)
@@ -77,13 +105,10 @@ def check(strategy: Strategy, execution: str, f: Function, inputs: tuple[Tensor,
     if strategy.operator != Operator.DIVERGENCE:
         assert distance(orders.first.reshape(by.first.shape), by.first) <= 1e-10
     if orders.second is not None:
-        assert (
-            torch.equal(
-                orders.second,
-                only(prepare(strategy.operator, f, *inputs, strategy=strategy.name)(*inputs)),
-            )
-            or distance(orders.second.reshape(expected.shape), expected) <= 1e-9
-        )
+        assert torch.equal(
+            orders.second,
+            only(prepare(strategy.operator, f, *inputs, strategy=strategy.name)(*inputs)),
+        ) or distance(orders.second.reshape(expected.shape), expected) <= _tolerance(strategy)
 
 
 def _sigmoid(a: Array) -> Array:
@@ -171,7 +196,8 @@ def both(name: str, *widths: int) -> tuple[Function, Function]:
 @for_any
 def test_every_activation(strategy: Strategy, name: str) -> None:
     f, by = both(name, N, 5, 4, M)
-    x = draw(B, N, seed=91)
+    # No unit is near a kink there.
+    x = draw(B, N, seed=117)
     check(strategy, "eager", f, (x,), stepped(by, array(x)))
 
 

@@ -61,6 +61,8 @@ BROKEN: dict[str, tuple[Callable[[int], Function], frozenset[str], str]] = {
     "batch-norm": (batch_norm, frozenset({"rows", "sum"}), "rows are not independent"),
     "centred": (centred, frozenset({"rows", "sum"}), "rows are not independent"),
 }
+# Of what BatchNorm saves torch has no third derivative, which the table of unsafe operations knows.
+UNANSWERED = {(Operator.BILAPLACIAN, "batch-norm")}
 on_broken = pytest.mark.parametrize("name", BROKEN)
 
 
@@ -79,6 +81,10 @@ def test_refused_or_row_by_row(strategy: Strategy, name: str) -> None:
         with pytest.raises(Unsupported, match=reason):
             prepare(operator, f, *inputs, strategy=strategy.name)
         return
+    if (operator, name) in UNANSWERED:
+        with pytest.raises(Unsupported, match="silently wrong"):
+            prepare(operator, f, *inputs, strategy=strategy.name)
+        return
     found = only(prepare(operator, f, *inputs, strategy=strategy.name)(*inputs))
     direction = array(inputs[1]) if operator in DIRECTIONS else None
     assert distance(found, contracted(operator, truth(name, m), direction)) <= 1e-5
@@ -90,6 +96,10 @@ def test_some_strategy_takes_it(operator: Operator, name: str) -> None:
     """What auto promises: its list ends with a strategy that takes nothing for granted."""
     m = outputs(operator, N, M)
     inputs, f = with_direction(operator, draw(B, N, seed=32), m), BROKEN[name][0](m)
+    if (operator, name) in UNANSWERED:
+        with pytest.raises(Unsupported, match="every strategy for bilaplacian refuses"):
+            prepare(operator, f, *inputs)
+        return
     found = only(prepare(operator, f, *inputs)(*inputs))
     direction = array(inputs[1]) if operator in DIRECTIONS else None
     assert distance(found, contracted(operator, truth(name, m), direction)) <= 1e-5

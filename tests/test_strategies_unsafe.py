@@ -16,7 +16,6 @@ from bench.coverage import cells, operations
 from bench.probes.registry import PREFIX
 from bench.reference import reference, tolerance
 from strategies import (
-    STRATEGIES,
     Operator,
     Options,
     Plan,
@@ -85,7 +84,8 @@ def test_listed_is_wrong_and_unlisted_is_right(case) -> None:
 
 def test_the_table_knows_every_strategy_of_this_suite() -> None:
     known = table().strategies
-    missing = {key(s, e) for s in STRATEGIES.values() for e in ("eager", "traced")} - known
+    asked = {key(find(c.operator, c.strategy), c.execution) for c in cells()}
+    missing = asked - known
     assert not missing, "run python -m bench coverage --write"
 
 

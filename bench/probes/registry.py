@@ -1,8 +1,8 @@
 """Probes: one layer each, small and in float64, to see which strategies torch lets through it.
 
 A layer `[B, n] -> [B, …]` gets a smooth readout to as many outputs as the operator wants, so that
-no derivative vanishes: `y = (h + 0.3 h²) R`. The operations of the readout are in every probe, so
-that what goes wrong in one is the layer's doing.
+no derivative vanishes: `y = (g + 0.1 g²) R` with `g = h + 0.3 h²`. The operations of the readout
+are in every probe, so that what goes wrong in one is the layer's doing.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def probe(n: int = 4, at: float | None = None) -> Callable[[Callable[..., Layer]
 def _read_out(layer: Layer, weights: Tensor) -> Layer:
     def f(x: Tensor) -> Tensor:
         h = layer(x).reshape(len(x), -1)
-        return (h + 0.3 * h * h) @ weights
+        g = h + 0.3 * h * h
+        return (g + 0.1 * g * g) @ weights
 
     return f

@@ -9,12 +9,22 @@ for output k, the cotangent d_l = ∂y_k/∂h_l:
 
 since the only curvature of the chain is that of its elementwise layers. The diagonal needs the
 columns of J_l squared instead of the products of all pairs.
+
+NOTE [two directions]
+Along two unit directions a layer is a polynomial in their steps s and t, of which the powers up to
+s²t² are kept: `u = Σ u_pq sᵖtᵠ`. An affine layer maps each coefficient. An elementwise one is
+
+    σ(u) = Σ_k σ⁽ᵏ⁾(u_00) (u - u_00)ᵏ / k!
+
+with k up to 4, since u - u_00 begins with the first powers. At the end ∂⁴y/∂x_i²∂x_j² = 4 y_22, for
+i = j too: there 24/4 of the coefficient of (s + t)⁴, which is six times that of s²t².
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import factorial
 
 import numpy as np
 from scipy.special import expit
@@ -24,11 +34,13 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function with its first two derivatives."""
+    """An elementwise function with its first four derivatives."""
 
     value: Callable[[Array], Array]
     first: Callable[[Array], Array]
     second: Callable[[Array], Array]
+    third: Callable[[Array], Array]
+    fourth: Callable[[Array], Array]
 
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -36,9 +48,17 @@ ACTIVATIONS: Mapping[str, Activation] = {
         np.tanh,
         lambda a: 1 - np.tanh(a) ** 2,
         lambda a: -2 * np.tanh(a) * (1 - np.tanh(a) ** 2),
+        lambda a: (1 - np.tanh(a) ** 2) * (6 * np.tanh(a) ** 2 - 2),
+        lambda a: (1 - np.tanh(a) ** 2) * (16 * np.tanh(a) - 24 * np.tanh(a) ** 3),
     ),
-    "softplus": Activation(lambda a: np.logaddexp(a, 0), expit, lambda a: expit(a) * expit(-a)),
-    "sin": Activation(np.sin, np.cos, lambda a: -np.sin(a)),
+    "softplus": Activation(
+        lambda a: np.logaddexp(a, 0),
+        expit,
+        lambda a: expit(a) * expit(-a),
+        lambda a: expit(a) * expit(-a) * (expit(-a) - expit(a)),
+        lambda a: expit(a) * expit(-a) * (1 - 6 * expit(a) * expit(-a)),
+    ),
+    "sin": Activation(np.sin, np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a), np.sin),
 }
 
 
@@ -104,6 +124,17 @@ class Chain:
         """`[B, m, n]`, without the Hessian."""
         return sum(c @ J**2 for c, J in self._curvatures())
 
+    def fourth(self) -> Array:
+        """`∂⁴y/∂x_i²∂x_j²`: `[B, m, n, n]`, see NOTE [two directions]."""
+        i, j = np.triu_indices(self.wanted)
+        u = np.zeros((3, 3, len(i), len(self.x), len(self.weights[0])))
+        u[1, 0], u[0, 1] = (self.weights[0].T[k][:, None] for k in (i, j))
+        for a, W in zip(self.pre_activations()[:-1], self.weights[1:], strict=True):
+            u = _through(self.activation, a, u) @ W.T
+        found = np.zeros((self.wanted, self.wanted, *u.shape[3:]))
+        found[i, j] = found[j, i] = 4 * u[2, 2]
+        return found.transpose(2, 3, 0, 1)
+
     def exact(self) -> dict[str, Callable[[], Array]]:
         """The closed forms as a problem offers them."""
         return {
@@ -111,4 +142,22 @@ class Chain:
             "jacobian": self.jacobian,
             "hessian": self.hessian,
             "hessian-diagonal": self.hessian_diagonal,
+            "fourth": self.fourth,
         }
+
+
+def _through(activation: Activation, a: Array, u: Array) -> Array:
+    """The polynomials `[3, 3, …]` behind the activation, of u around a, without `u_00`."""
+    found, power = activation.first(a) * u, u
+    for k, order in enumerate((activation.second, activation.third, activation.fourth), start=2):
+        power = _multiplied(power, u)
+        found = found + order(a) / factorial(k) * power
+    return found
+
+
+def _multiplied(u: Array, w: Array) -> Array:
+    """The product of two polynomials `[3, 3, …]`, higher powers dropped."""
+    found = np.zeros_like(u)
+    for p, q in np.ndindex(3, 3):
+        found[p:, q:] += u[p, q] * w[: 3 - p, : 3 - q]
+    return found

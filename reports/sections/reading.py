@@ -8,7 +8,8 @@ TERMS = (
     (
         "operator",
         "Which derivative with respect to the input x: gradient, vjp (vᵀJ), jvp (Jv), jacobian,"
-        " divergence (trace of J), hvp (Hv), hessian, hessian-diagonal, laplacian (trace of H).",
+        " divergence (trace of J), hvp (Hv), hessian, hessian-diagonal, laplacian (trace of H),"
+        " bilaplacian (the Laplacian of the Laplacian).",
     ),
     (
         "strategy",
