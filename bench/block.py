@@ -27,4 +27,6 @@ class Block:
     create_graph: bool = False
     chunk: int | None = None
     strategies: Sequence[str] = ()
+    # Estimators too where n is so small that exact strategies take no more products than they do.
+    small_estimates: bool = False
     threads: Sequence[int] = (1,)

@@ -3,7 +3,7 @@
 The modules of strategies, in reading order, from the plainest to the most composed: `loops`,
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
 `jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `rows` is for an f
-whose rows are not apart.
+whose rows are not apart, `estimators` give the answer on average.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -19,6 +19,7 @@ from . import closed_form as closed_form
 from . import folds as folds
 from . import chain_products as chain_products
 from . import rows as rows
+from . import estimators as estimators
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single
 from .library import (

@@ -56,12 +56,14 @@ class Orders(NamedTuple):
 
     `first` is the operator's own result where its order is one; where its order is two it is the
     gradient `[B, *in]` for m = 1, else the Jacobian `[B, *out, *in]`. `second` is the operator's
-    result where its order is two, else None.
+    result where its order is two, else None. `variance`: of an estimator's result, in its shape,
+    what its samples say of the variance of that result (nan of one sample); None of an exact one.
     """
 
     value: Tensor | None = None
     first: Tensor | None = None
     second: Tensor | None = None
+    variance: Tensor | None = None
 
 
 def result_shape(operator: Operator, batch: int, in_shape: Shape, out_shape: Shape) -> Shape:

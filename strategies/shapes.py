@@ -51,14 +51,16 @@ def shaped_run(setting: Setting, run: Run) -> Run:
         assert found.value is not None
         assert found.first is not None
         value = shaped(found.value, (B, *setting.out_shape), x)
+        variance = None if found.variance is None else shaped(found.variance, shape, x)
         if found.second is None:
-            return Orders(value, shaped(found.first, shape, x), None)
-        return Orders(value, shaped(found.first, below, x), shaped(found.second, shape, x))
+            return Orders(value, shaped(found.first, shape, x), None, variance)
+        second = shaped(found.second, shape, x)
+        return Orders(value, shaped(found.first, below, x), second, variance)
 
     return result
 
 
-def empty_run(setting: Setting) -> Run:
+def empty_run(setting: Setting, *, exact: bool) -> Run:
     """The answer to an empty batch: zeros of the right shapes, on the graph of x."""
 
     def zeros(x: Tensor, operator: Operator) -> Tensor:
@@ -70,8 +72,9 @@ def empty_run(setting: Setting) -> Run:
         if not setting.options.values:
             return result
         value = zeros(x, Operator.JVP)
+        variance = None if exact else zeros(x, setting.operator)
         if setting.operator in SECOND_ORDER:
-            return Orders(value, zeros(x, setting.below), result)
-        return Orders(value, result, None)
+            return Orders(value, zeros(x, setting.below), result, variance)
+        return Orders(value, result, None, variance)
 
     return run

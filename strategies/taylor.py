@@ -120,7 +120,8 @@ def _taylor(
             return _orders(by_size[B](x, *args), options)
         parts = zip(*(t.split(sizes) for t in (x, *args)), strict=True)
         found = [_orders(by_size[len(given[0])](*given), options) for given in parts]
-        return Orders(*(torch.cat(order) for order in zip(*found, strict=True)))
+        value, first, second, _ = zip(*found, strict=True)
+        return Orders(torch.cat(value), torch.cat(first), torch.cat(second))
 
     return evaluate
 

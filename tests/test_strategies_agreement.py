@@ -116,7 +116,8 @@ def test_empty_batch(strategy: Strategy, name: str) -> None:
     operator, example = strategy.operator, EXAMPLES[name](strategy.operator)
     inputs = tuple(t[:0] for t in example.inputs(operator))
     plan = prepare(operator, example.f, *inputs, strategy=strategy.name, values=True)
-    orders = plan(*inputs)
+    *orders, variance = plan(*inputs)
+    assert variance is None
     own = only(prepare(operator, example.f, *inputs, strategy=strategy.name)(*inputs))
     expected = [e if e is None else (0, *e.shape[1:]) for e in example.expected_orders(operator)]
     assert [o if o is None else tuple(o.shape) for o in orders] == expected

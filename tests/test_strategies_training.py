@@ -198,8 +198,13 @@ def test_references_hold(operator: Operator) -> None:
 
 
 CONSTANT = {"linear": lambda z: 2 * z, "square": lambda z: z * z}
-# A fold is for networks, which these functions are not.
-ANY_TRAINED = [s for s in STRATEGIES.values() if not s.not_differentiable and s.sweep != "fold"]
+# A fold is for networks, which these functions are not; of a Hessian that each output has,
+# hutch++ takes one.
+ANY_TRAINED = [
+    s
+    for s in STRATEGIES.values()
+    if not s.not_differentiable and s.sweep != "fold" and s.name != "hutch++"
+]
 
 
 @pytest.mark.parametrize("name", CONSTANT)
