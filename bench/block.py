@@ -29,4 +29,6 @@ class Block:
     chunk: int | None = None
     layout: str = "dense"
     strategies: Sequence[str] = ()
+    # Estimators too where n is so small that exact strategies take no more products than they do.
+    small_estimates: bool = False
     threads: Sequence[int] = (1,)

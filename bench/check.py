@@ -26,22 +26,25 @@ LAYOUTS: Mapping[str, torch.layout] = {"dense": torch.strided, "sparse": torch.s
 @dataclass(frozen=True)
 class Checked:
     """How far a result is from the reference, and why it has no time: it is wrong, or it is
-    unsupported since by this reference nobody could tell. `reason` is None where it is right."""
+    unsupported since by this reference nobody could tell. `reason` is None where it is right;
+    `estimate` is what is known of the precision of an estimator."""
 
     status: str
     reason: str | None = None
     error: dict[str, Any] = field(default_factory=dict)
+    estimate: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fields(self) -> dict[str, Any]:
         """What the case's row keeps of it; a row without a status was ok."""
         found: dict[str, Any] = {"error": self.error}
+        found |= {"estimate": self.estimate} if self.estimate else {}
         return {**found, "status": self.status, "reason": self.reason} if self.reason else found
 
 
 def check(made: Subject, result: Tensor, references: Path) -> Checked:
     """Compare a result with the reference of its problem, kept in the folder `references`."""
-    if reason := _wrong_kind(made, result):
+    if reason := wrong_kind(made, result):
         return Checked("wrong", reason)
     found = result.detach().to_dense().cpu().double().numpy()
     return judge(made, found, reference_of(made, references))
@@ -64,7 +67,8 @@ def judge(made: Subject, result: Array, trusted: Reference) -> Checked:
     return Checked("ok", None, error)
 
 
-def _wrong_kind(made: Subject, result: Tensor) -> str | None:
+def wrong_kind(made: Subject, result: Tensor) -> str | None:
+    """Why a result cannot be compared with anything, or None."""
     case, x = made.case, made.problem.x
     shape = result_shape(case.operator, case.B, case.in_shape, case.out_shape)
     if result.layout != LAYOUTS[case.layout]:

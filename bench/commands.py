@@ -24,7 +24,7 @@ from strategies import (
 
 from . import coverage, expected, pair_command
 from .case import Case, Timed, subject
-from .check import check
+from .check_estimates import check_plan
 from .controls import controls
 from .cores import claimed_cores, cores
 from .counted import counted_rows
@@ -159,7 +159,7 @@ def check_command(given: argparse.Namespace) -> int:
             case.id,
             row["status"],
             f"{error['digits']:.1f}" if error else "",
-            *(f"{error[name]:.0e}" if error else "" for name in ERRORS),
+            *(_small(error.get(name)) for name in ERRORS),
             row["reason"],
         )
     console = Console()
@@ -169,6 +169,10 @@ def check_command(given: argparse.Namespace) -> int:
     counts = Counter(row["status"] for row in rows)
     console.print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), highlight=False)
     return int(any(counts[status] for status in ("wrong", "error")))
+
+
+def _small(value: float | None) -> str:
+    return "" if value is None else f"{value:.0e}"
 
 
 def _checked(case: Case, references: Path) -> Row:
@@ -181,7 +185,7 @@ def _checked(case: Case, references: Path) -> Row:
                 return row
             result = plan(*made.inputs)
             assert isinstance(result, torch.Tensor)
-            row.update(check(made, result, references).fields)
+            row.update(check_plan(made, plan, result, references).fields)
     except Exception:
         # The row holds what was raised; the other cases are still to be checked.
         return row

@@ -106,14 +106,15 @@ def errors(result: Array, trusted: Reference, dtype: str) -> dict[str, Any]:
     relative = float(np.linalg.norm(off)) / (norm or 1.0)
     return {
         "relative": relative,
-        "elementwise": float((off / _judged_by(trusted, norm, dtype)).max(initial=0.0)),
+        "elementwise": float((off / judged_by(trusted, dtype)).max(initial=0.0)),
         "digits": float(np.clip(-np.log10(max(relative, 1e-17)), 0, 17)),
     }
 
 
-def _judged_by(trusted: Reference, norm: float, dtype: str) -> Array:
+def judged_by(trusted: Reference, dtype: str) -> Array:
     """Each entry's scale, or more where rounding of the whole or the reference's own error is all
     that could be seen in it: `ENTRY · tolerance` of it is what an entry may be off."""
+    norm = float(np.linalg.norm(trusted.value))
     if not norm:
         return np.ones(())
     root = trusted.value.size**0.5

@@ -12,7 +12,7 @@ from strategies import Plan, Refusal, attempt
 from strategies.unsafe import wrong
 
 from .case import Case, Subject, subject
-from .check import check
+from .check_estimates import check_plan
 from .counters import fallbacks
 from .plugin import ROW
 from .record import Row, recording
@@ -36,7 +36,7 @@ def test_cell(case: Case, references: Path, request: Any) -> None:
 def _answered(made: Subject, plan: Plan, references: Path, row: Row) -> None:
     result = plan(*made.inputs)
     assert isinstance(result, Tensor)
-    found = check(made, result, references)
+    found = check_plan(made, plan, result, references)
     row.update(found.fields)
     if found.reason:
         pytest.skip(found.reason)

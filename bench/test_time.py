@@ -16,7 +16,8 @@ from strategies import Plan, Refusal
 
 from . import measure
 from .case import Case, Subject, subject
-from .check import Checked, check
+from .check import Checked
+from .check_estimates import check_plan
 from .controls import Control, work
 from .counted import UNCOUNTED, counted
 from .counters import cuda_peak_bytes
@@ -128,7 +129,7 @@ def _checked(made: Subject, plan: Plan, references: Path, row: Row) -> None:
         row["first_s"] = time.perf_counter() - start
     assert isinstance(result, Tensor)
     with spending(row, "reference"):
-        found: Checked = check(made, result, references)
+        found: Checked = check_plan(made, plan, result, references)
     row.update(found.fields)
     if found.reason:
         (pytest.fail if found.status == "wrong" else pytest.skip)(found.reason)

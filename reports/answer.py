@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -32,16 +33,29 @@ STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The tables of one or several runs: `rows` (a case in a pass), `cases` (one line a case),
+    """The tables of one or several runs: `rows` (a case in a pass), `every` (one line a case),
     `advice` (a regime), `exponents`. Their column `run` has the letter of several runs, `where` on
-    what a case ran: that letter, the device, threads where there are several."""
+    what a case ran: that letter, the device, threads where there are several.
+
+    What ranks reads `cases`, the exact ones: an estimator, whose answer has a statistical error, is
+    never compared with them by time alone."""
 
     runs: tuple[Run, ...]
     rows: pd.DataFrame
-    cases: pd.DataFrame
+    every: pd.DataFrame
     advice: pd.DataFrame
     exponents: pd.DataFrame
     statuses: dict[str, int]
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """The cases of exact strategies."""
+        return exact(self.every)
+
+    @cached_property
+    def estimators(self) -> pd.DataFrame:
+        """The cases of estimators."""
+        return self.every[~self.every["exact"].astype(bool)]
 
     @property
     def run(self) -> Run:
@@ -52,6 +66,12 @@ class Answer:
     def letters(self) -> list[str]:
         """What tells several runs apart; an empty name for one alone."""
         return letters(len(self.runs))
+
+
+def exact(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of exact strategies."""
+    there = table["exact"].astype(bool)
+    return table if there.all() else table[there]
 
 
 def letters(count: int) -> list[str]:
@@ -70,9 +90,10 @@ def answer(*runs: Run) -> Answer:
 
 
 def _tables(run: Run, letter: str) -> tuple[pd.DataFrame, ...]:
-    table, ratios = estimates(run.rows), factors(run.rows)
+    table, rows = estimates(run.rows), exact(run.rows)
+    ratios, ranked = factors(rows), exact(table)
     cases = limited(tidy(table, ratios), run)
-    found = (run.rows, cases, advice(run.rows, table, ratios), exponents(table))
+    found = (run.rows, cases, advice(rows, ranked, ratios), exponents(ranked))
     return tuple(each.assign(run=letter, where=_where(each, letter)) for each in found)
 
 
@@ -97,13 +118,13 @@ def verdict(found: Answer, changes: str = "") -> list[str]:
 def _measured(found: Answer) -> str:
     passes = found.rows["pass"].nunique()
     counts = [f"{n} {STATUS_WORDS[s]}" for s, n in reversed(found.statuses.items())]
-    text = f"{len(found.cases)} cases in {passes} {'pass' if passes == 1 else 'passes'}"
+    text = f"{len(found.every)} cases in {passes} {'pass' if passes == 1 else 'passes'}"
     text += f" of {len(found.runs)} runs" if len(found.runs) > 1 else ""
     return f"{text}: {words.listed(counts)}." if counts else "No case was measured."
 
 
 def _failed(found: Answer) -> str:
-    faults = found.cases[found.cases["status"].isin(FAULTS)]
+    faults = found.every[found.every["status"].isin(FAULTS)]
     if faults.empty:
         return "Every answer that was timed agrees with its reference; nothing crashed."
     names = words.listed(sorted(set(faults["strategy"]))[:5])

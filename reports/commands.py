@@ -76,9 +76,9 @@ def export_command(given: argparse.Namespace) -> None:
     """Write what was asked for."""
     found = answer(load(given.run))
     if given.csv:
-        _write(given.csv, csv(found.cases))
+        _write(given.csv, csv(found.every))
     if given.json:
-        _write(given.json, as_json(found.runs, found.cases, found.advice))
+        _write(given.json, as_json(found.runs, found.every, found.advice))
     if given.markdown:
         _write(given.markdown, regimes(found))
     if given.into:

@@ -48,12 +48,19 @@ COLUMNS = [
     ),
     *("reference", "reference_error"),
 ]
+# Of a run with estimators.
+PRECISION = ["exact", "samples", "std_error"]
 
 
 def tidy(table: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
     """One line a case with its factors: what is exported, and what the page prints."""
     whole = table.merge(factors.drop(columns="contest"), on="id", how="left")
     return whole.merge(payback(table), on="id", how="left")
+
+
+def columns(cases: pd.DataFrame) -> list[str]:
+    """What is exported of each case."""
+    return COLUMNS if cases["exact"].all() else [*COLUMNS, *PRECISION]
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +75,7 @@ def _six(value: float) -> float:
 
 def csv(cases: pd.DataFrame) -> str:
     """One line a case; text that a spreadsheet would run is quoted with an apostrophe."""
-    plain = _rounded(cases[COLUMNS]).assign(params=cases["params"].map(json.dumps))
+    plain = _rounded(cases[columns(cases)]).assign(params=cases["params"].map(json.dumps))
     texts = plain.select_dtypes(include=["object", "string"]).columns
     plain[texts] = plain[texts].map(_defused)
     return plain.to_csv(index=False, lineterminator="\n")
@@ -83,7 +90,7 @@ def as_json(runs: Sequence[Run], cases: pd.DataFrame, advice: pd.DataFrame) -> s
     whole = {
         "runs": [run.header for run in runs],
         "warnings": [warning for run in runs for warning in run.warnings],
-        "cases": _columns(cases[COLUMNS]),
+        "cases": _columns(cases[columns(cases)]),
         "advice": _columns(advice),
     }
     return json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def load(path: str | Path) -> Run:
     text = _text(path)
     lines, warnings = _lines(path, text)
     header = _header(path, lines)
-    rows = _table([_row(line) for line in lines if line.get("kind") == "row"])
+    known = header.get("strategies", {})
+    rows = _table([_row(line, known) for line in lines if line.get("kind") == "row"])
     controls = rows["operator"] == CONTROL
     # What the runner found odd: no core of its own, a machine that is not quite the same.
     warnings += [text for line in lines if line["kind"] in BEGINS for text in _warned(line)]
@@ -110,14 +112,16 @@ def _header(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
     return lines[0]
 
 
-def _row(line: dict[str, Any]) -> dict[str, Any]:
+def _row(line: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: line.get(name, absent) for name, absent in {**AXES, **MEASURES}.items()}
     if row["status"] not in STATUSES:
         row["status"], row["reason"] = "error", f"unknown status {row['status']!r}"
     row["id"], row["contest"], row["way"] = case_id(row), contest_id(row), way(row)
+    # What a file does not describe is exact, as all strategies were.
+    row["exact"] = known.get(f"{row['operator']}/{row['strategy']}", {}).get("exact", True)
     return row
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = [*AXES, *MEASURES, "id", "contest", "way"]
+    columns = [*AXES, *MEASURES, "id", "contest", "way", "exact"]
     return pd.DataFrame(rows, columns=columns)

@@ -69,8 +69,8 @@ def page(found: Answer, beside: Beside | None = None) -> str:
         environments=list(zip(found.letters, map(environment, found.runs), strict=True)),
         sections=sections(found, beside),
         downloads={
-            "csv": _data("text/csv", csv(found.cases)),
-            "json": _data("application/json", as_json(found.runs, found.cases, found.advice)),
+            "csv": _data("text/csv", csv(found.every)),
+            "json": _data("application/json", as_json(found.runs, found.every, found.advice)),
         },
     )
 

@@ -52,9 +52,10 @@ AXES: dict[str, object] = {
 }
 
 # What is measured of a case in one pass, with what an absent one means. Seconds and bytes.
-# error: `relative` in the norm of the whole, at most `tolerance`; `elementwise` of the worst entry
-# over the scale of the numbers behind it, at most ten times that; `digits`; of the reference the
-# `method` and the `bound` of its own relative error, absolute where it is zero.
+# error: `relative` in the norm of the whole, at most `tolerance` (None of an estimator);
+# `elementwise` of the worst entry over the scale of the numbers behind it, at most ten times that;
+# `digits`; of the reference the `method` and the `bound` of its own relative error, absolute where
+# it is zero.
 MEASURES: dict[str, object] = {
     "pass": 0,
     "order": 0,
@@ -95,6 +96,9 @@ MEASURES: dict[str, object] = {
     # The best known method's: flops, bytes, launches; where f declares its layers.
     "floor": {},
     "error": {},
+    # Of an estimator: `samples`, `std_error` of one evaluation over the norm of the reference, and
+    # by how many `evaluations` it was judged.
+    "estimate": {},
     "chosen": None,
     # Of coverage rows: the status with the table of unsafe operations on.
     "guarded": None,

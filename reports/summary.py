@@ -95,7 +95,7 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
         *("reference", "reference_error", "worst_entry", "fallbacks", "forward_s"),
         *("forward_passes", "forward_passes_low", "forward_passes_high", "forward_flops_ratio"),
-        *("flops", "elements", "storage_bytes"),
+        *("flops", "elements", "storage_bytes", "exact", "samples", "std_error"),
     ]
     return pd.DataFrame(table, columns=columns)
 
@@ -110,7 +110,8 @@ def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]
     row: dict[str, Any] = {name: group[name].iloc[0] for name in AXIS_COLUMNS}
     row["status"] = worst
     row["reason"] = group.loc[group["status"] == worst, "reason"].iloc[0]
-    row["K"] = len(group)
+    row["K"], row["exact"] = len(group), bool(group["exact"].iloc[0])
+    row |= _precision(group)
     errors = [error for error in group["error"] if error]
     if errors:
         most = max(errors, key=lambda error: error["relative"])
@@ -141,6 +142,15 @@ def _in_forward_passes(timed: pd.DataFrame, flops: float, forward_flops: float) 
         names = ("forward_passes", "forward_passes_low", "forward_passes_high")
         found |= dict(zip(names, np.exp(logs), strict=True))
     return found
+
+
+def _precision(group: pd.DataFrame) -> dict[str, float]:
+    """Of an estimator: its samples, and the standard error of one evaluation."""
+    known = [each for each in group["estimate"] if each]
+    if not known:
+        return {}
+    error = float(np.median([each["std_error"] for each in known]))
+    return {"samples": known[0]["samples"], "std_error": error}
 
 
 def _counter(group: pd.DataFrame, name: str) -> float:

@@ -30,7 +30,7 @@ def summary(found: Answer, console: Console) -> None:
     console.print()
     if len(found.advice):
         console.print(_regimes(found))
-    failed = found.cases[~found.cases["status"].isin(["ok", "unsupported"])]
+    failed = found.every[~found.every["status"].isin(["ok", "unsupported"])]
     for _, case in failed.iterrows():
         reason = str(case["reason"]).partition("\n")[0]
         console.print(Text(f"{case['status']}: {case['id']}: {reason}", style="red"))

@@ -4,7 +4,8 @@ The modules of strategies, in reading order, from the plainest to the most compo
 `batched`, `functional`, `transforms`, `forward`, `curvature`, `diagonals`, `taylor` (its rules:
 `jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `sparse` and
 `partially_separable` are for results of which most is zero, `rows` for an f whose rows are not
-apart; the bilaplacian is in `nested` and, for chains, in `fields`.
+apart; the bilaplacian is in `nested` and, for chains, in `fields`; `estimators` give the answer on
+average.
 """
 
 # ruff: noqa: I001  (the reading order)
@@ -24,6 +25,7 @@ from . import partially_separable as partially_separable
 from . import rows as rows
 from . import nested as nested
 from . import fields as fields
+from . import estimators as estimators
 from .executions import EXECUTIONS
 from .functions import Independence, check_rows_independent, out_of_memory, row, single
 from .library import (
@@ -42,6 +44,7 @@ from .operators import (
     DIRECTIONS,
     FOURTH_ORDER,
     SECOND_ORDER,
+    Estimate,
     Operator,
     Orders,
     result_shape,
@@ -78,6 +81,7 @@ __all__ = [
     "SECOND_ORDER",
     "STRATEGIES",
     "DuplicateStrategy",
+    "Estimate",
     "Independence",
     "Operator",
     "Options",

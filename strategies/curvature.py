@@ -15,7 +15,8 @@ from .operators import Operator, Orders
 from .registry import Evaluate, Inputs, Options, directions_at_once, strategy
 
 
-def _gradient(f: Function, args: Inputs) -> Function:
+def gradient_of(f: Function, args: Inputs) -> Function:
+    """`[B, n] -> [B, n]`: the gradient of the sum of all outputs of a row."""
     return grad(lambda z: f(z, *args).sum())
 
 
@@ -24,7 +25,7 @@ def forward_over_reverse(f: Function, inputs: Inputs, options: Options) -> Evalu
     """`jvp` of `grad`: a forward pass along v through the backward pass."""
 
     def evaluate(x: Tensor, v: Tensor, *args: Tensor) -> Orders:
-        gradient, product, *_ = jvp(_gradient(f, args), (x,), (v,))
+        gradient, product, *_ = jvp(gradient_of(f, args), (x,), (v,))
         return Orders(None, gradient, product)
 
     return evaluate
@@ -36,7 +37,7 @@ def reverse_over_reverse(f: Function, inputs: Inputs, options: Options) -> Evalu
 
     def evaluate(x: Tensor, v: Tensor, *args: Tensor) -> Orders:
         def along(z: Tensor) -> tuple[Tensor, Tensor]:
-            gradient = _gradient(f, args)(z)
+            gradient = gradient_of(f, args)(z)
             return (gradient * v).sum(), gradient
 
         product, gradient = grad(along, has_aux=True)(x)

@@ -94,7 +94,7 @@ def _inputs_apart(f: Function, x: Tensor, args: Inputs, seed: int) -> bool:
     return True
 
 
-def _curve(f: Function, x: Tensor, v: Tensor, args: Inputs) -> Tensor:
+def curve(f: Function, x: Tensor, v: Tensor, args: Inputs) -> Tensor:
     """`[B, m]`: the second derivative of f along v, a forward pass through a forward pass."""
     return jvp(lambda z: push(f, z, v, args)[1], (x,), (v,))[1]
 
@@ -107,7 +107,7 @@ def loop_nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return torch.stack([_curve(f, x, v, args) for v in basis], -1)
+        return torch.stack([curve(f, x, v, args) for v in basis], -1)
 
     return evaluate
 
@@ -120,7 +120,7 @@ def nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: _curve(f, x, v, args))(basis).movedim(0, -1)
+        return vmap(lambda v: curve(f, x, v, args))(basis).movedim(0, -1)
 
     return evaluate
 
@@ -134,6 +134,6 @@ def chunked_nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluat
     basis = unit_directions(inputs[0], inputs[0].shape[1])
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: _curve(f, x, v, args), chunk_size=size)(basis).movedim(0, -1)
+        return vmap(lambda v: curve(f, x, v, args), chunk_size=size)(basis).movedim(0, -1)
 
     return evaluate

@@ -7,7 +7,10 @@ create_graph: the result is differentiable (parameters, x, args, direction).
 chunk: directions at once, for the chunked strategies.
 layout: "dense", or "sparse" where a strategy offers it.
 execution: "eager" or "traced".
-values: return `Orders(value, first, second)` instead of the operator's result alone.
+values: return `Orders(value, first, second)`, of an estimator an `Estimate`, instead of the
+    operator's result alone.
+samples: of an estimator, how many products it takes (16 by default). Each call of a plan draws
+    anew; a plan's first call always draws the same, and so does every call of these functions.
 
 Errors: `ValueError` (shapes), `TypeError` (dtypes), `UnknownStrategy`, `Unsupported`. To evaluate
 more than once, keep the plan: `plan = prepare("jacobian", f, x); plan(x)`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from math import prod
 from typing import NamedTuple
@@ -69,6 +70,43 @@ class Orders(NamedTuple):
     value: Tensor | None = None
     first: Tensor | None = None
     second: Tensor | None = None
+
+    @property
+    def parts(self) -> tuple[Tensor | None, ...]:
+        """All that there is, in a plain tuple, see `orders_of`."""
+        return tuple(self)
+
+
+class Estimate(Orders):
+    """The `Orders` of an estimator, still three, with `variance` beside: what its samples say of
+    the variance of its result, in the result's shape (nan of one sample)."""
+
+    variance: Tensor | None
+
+    def __new__(
+        cls,
+        value: Tensor | None,
+        first: Tensor | None,
+        second: Tensor | None,
+        variance: Tensor | None,
+    ) -> Estimate:
+        made = super().__new__(cls, value, first, second)
+        made.variance = variance
+        return made
+
+    @property
+    def parts(self) -> tuple[Tensor | None, ...]:
+        return (*self, self.variance)
+
+    def _replace(self, **changed: Tensor | None) -> Estimate:
+        value, first, second = (changed.get(name, own) for name, own in self._asdict().items())
+        return Estimate(value, first, second, self.variance)
+
+
+def orders_of(parts: Sequence[Tensor | None]) -> Orders:
+    """What `parts` came from."""
+    value, first, second, *variance = parts
+    return Estimate(value, first, second, *variance) if variance else Orders(value, first, second)
 
 
 def result_shape(operator: Operator, batch: int, in_shape: Shape, out_shape: Shape) -> Shape:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import auto
+from .drawing import drawing, with_probes
 from .entries import Entries
 from .executions import EXECUTIONS
 from .functions import Function, first_line, flatten, limit_of_torch, without_traces
@@ -138,7 +139,7 @@ def _watch(setting: Setting) -> Guard:
 def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Run:
     refuse(setting, strategy, by_table=by_table)
     if len(setting.x) == 0:
-        return empty_run(setting)
+        return empty_run(setting, exact=strategy.exact)
     options = setting.options
     flat = flatten(setting.f, setting.in_shape, setting.out_shape)
     inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
@@ -148,10 +149,12 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Ru
             evaluate = strategy.prepare(flat, inputs, options)
             entries = evaluate if isinstance(evaluate, Entries) else None
             computed = entries.values if entries else evaluate
-            ordered = _orders(setting, flat, inputs, computed)
-            run = EXECUTIONS[options.execution](ordered, inputs, options)
+            given = with_probes(strategy, inputs, options)
+            ordered = _orders(setting, flat, inputs, computed, after_x=len(given) - len(inputs))
+            run = EXECUTIONS[options.execution](ordered, given, options)
             if by_table and unproven(strategy, options.execution, setting.probe.operations):
-                run(*inputs)
+                run(*given)
+            run = drawing(strategy, run, inputs, options)
         except (RuntimeError, NotImplementedError) as error:
             if not limit_of_torch(error):
                 raise
@@ -159,19 +162,24 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Ru
     return shaped_run(setting, run, entries)
 
 
-def _orders(setting: Setting, flat: Function, inputs: Inputs, evaluate: Evaluate) -> Evaluate:
-    """The operator's result alone, or all orders, computing those that the strategy lacks."""
+def _orders(
+    setting: Setting, flat: Function, inputs: Inputs, evaluate: Evaluate, after_x: int
+) -> Evaluate:
+    """The operator's result alone, or all orders, computing those that the strategy lacks.
+
+    after_x: how many probes lie between x and args.
+    """
     second = setting.operator in SECOND_ORDER
     if not setting.options.values:
         return lambda *given: _own(evaluate(*given), second)
-    directed = setting.operator in DIRECTIONS
+    after_x += setting.operator in DIRECTIONS
     first = _first_order(setting, flat, inputs) if second else None
 
     def orders(*given: Tensor) -> Orders:
         found = evaluate(*given)
         if not isinstance(found, Orders):
             found = Orders(None, None, found) if second else Orders(None, found, None)
-        own = (given[0], *given[2:]) if directed else given
+        own = (given[0], *given[1 + after_x :])
         if found.value is None:
             found = found._replace(value=flat(*own))
         if first and found.first is None:

@@ -35,6 +35,10 @@ def _options(strategy: Strategy, options: Options) -> None:
         )
     if options.chunk is not None and not strategy.chunks:
         raise Unsupported(f"chunk={options.chunk!r}: it takes its directions as they come")
+    if options.samples is not None and strategy.draws is None:
+        raise Unsupported(
+            f"samples={options.samples!r}: it draws no probes; estimators do, by their names"
+        )
     if options.layout == "sparse" and not strategy.sparse:
         raise Unsupported(f"layout={options.layout!r}: its result is dense")
     if options.create_graph and strategy.not_differentiable:

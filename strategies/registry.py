@@ -36,6 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "layout": (str,),
     "execution": (str,),
     "values": (bool,),
+    "samples": (int, NoneType),
 }
 
 
@@ -65,7 +66,8 @@ class Options:
 
     `create_graph`: the result is differentiable with respect to parameters, x, args and the
     direction. `chunk`: directions at once, or a budget in bytes ("8 GiB"). `layout`: "dense" or
-    "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`.
+    "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`. `samples`: how
+    many products an estimator takes, None for `drawing.SAMPLES`.
     """
 
     create_graph: bool = False
@@ -73,6 +75,7 @@ class Options:
     layout: Literal["dense", "sparse"] = "dense"
     execution: str = "eager"
     values: bool = False
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
@@ -85,6 +88,8 @@ class Options:
             raise ValueError(f"chunk counts directions, from 1 on, not {self.chunk!r}")
         if isinstance(self.chunk, str) and not _BUDGET.fullmatch(self.chunk):
             raise ValueError(f'chunk as a budget reads like "8 GiB", not {self.chunk!r}')
+        if self.samples is not None and (isinstance(self.samples, bool) or self.samples < 1):
+            raise ValueError(f"samples counts products, from 1 on, not {self.samples!r}")
 
 
 def directions_at_once(options: Options, default: int = 32) -> int:
@@ -103,8 +108,12 @@ class Keywords(TypedDict, total=False):
     chunk: int | str | None
     layout: Literal["dense", "sparse"]
     execution: str
+    samples: int | None
 
 
+# Draws the probes of one evaluation, `[k, B, n]`; made anew for each plan.
+Draw = Callable[[], Tensor]
+Draws = Callable[[Inputs, Options], Draw]
 Prepare = Callable[[Function, Inputs, Options], Evaluate]
 
 
@@ -117,7 +126,8 @@ class Strategy:
     row independence; `sum`: that rows are apart; `scalar`: m = 1; `square`: m = n; `separable`:
     that no two inputs of a row meet, so that every Hessian is diagonal; `chain`: that f is a chain
     of affine and elementwise layers; `sparse`: that most of the result is zero whatever the
-    values). `sparse`: it offers `layout="sparse"`.
+    values). `sparse`: it offers `layout="sparse"`. `draws`: of an estimator (`exact` is false),
+    what makes its probes, which its function takes after x, see `drawing`.
     """
 
     name: str
@@ -131,6 +141,7 @@ class Strategy:
     chunks: bool = False
     not_differentiable: str | None = None
     sparse: bool = False
+    draws: Draws | None = None
 
 
 STRATEGIES: dict[tuple[Operator, str], Strategy] = {}
@@ -147,12 +158,15 @@ def strategy(
     chunks: bool = False,
     not_differentiable: str | None = None,
     sparse: bool = False,
+    draws: Draws | None = None,
 ) -> Callable[[Prepare], Prepare]:
     """Register a function transform `(f, inputs, options) -> evaluate` as a strategy.
 
     Its name with dashes is the public name, the first line of its docstring the sentence that the
     report prints. `chunks` says that it honours `options.chunk`; `not_differentiable` is the
-    reason for which it refuses `create_graph`; `sparse` says that it offers `layout="sparse"`.
+    reason for which it refuses `create_graph`; `sparse` says that it offers `layout="sparse"`. An
+    estimator says `exact=False` and, by `draws`,
+    what its probes are.
     """
 
     def register(prepare: Prepare) -> Prepare:
@@ -172,6 +186,7 @@ def strategy(
             chunks,
             not_differentiable,
             sparse,
+            draws,
         )
         return prepare
 

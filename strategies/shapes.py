@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .entries import Assemble, Entries, assembled
-from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, Shape, result_shape
+from .operators import DIRECTIONS, SECOND_ORDER, Estimate, Operator, Orders, Shape, result_shape
 from .registry import Inputs
 from .request import Setting
 
@@ -61,8 +61,13 @@ def shaped_run(setting: Setting, run: Run, entries: Entries | None = None) -> Ru
         assert found.first is not None
         value, first = owned(found.value, x).reshape(B, *setting.out_shape), owned(found.first, x)
         if found.second is None:
-            return Orders(value, put(first), None)
-        return Orders(value, first.reshape(below), put(owned(found.second, x)))
+            found = found._replace(value=value, first=put(first))
+        else:
+            second = put(owned(found.second, x))
+            found = found._replace(value=value, first=first.reshape(below), second=second)
+        if isinstance(found, Estimate) and found.variance is not None:
+            return Estimate(*found, put(owned(found.variance, x)))
+        return found
 
     return result
 
@@ -77,7 +82,7 @@ def _assembled(setting: Setting, entries: Entries) -> Assemble:
     return assembled(entries, len(setting.x), axes, setting.options.layout)
 
 
-def empty_run(setting: Setting) -> Run:
+def empty_run(setting: Setting, *, exact: bool) -> Run:
     """The answer to an empty batch: zeros of the right shapes, on the graph of x."""
 
     def zeros(x: Tensor, operator: Operator) -> Tensor:
@@ -91,9 +96,10 @@ def empty_run(setting: Setting) -> Run:
         if not setting.options.values:
             return result
         value = zeros(x, Operator.JVP)
+        orders = Orders(value, result, None)
         if setting.operator in SECOND_ORDER:
-            return Orders(value, zeros(x, setting.below), result)
-        return Orders(value, result, None)
+            orders = Orders(value, zeros(x, setting.below), result)
+        return orders if exact else Estimate(*orders, zeros(x, setting.operator))
 
     return run
 

@@ -21,7 +21,7 @@ from torch.fx import GraphModule
 
 from .functions import agree, first_line, moved
 from .graphs import constants, record
-from .operators import Orders
+from .operators import Orders, orders_of
 from .registry import Evaluate, Inputs, Options, Unsupported
 from .replaying import replayable
 from .simplify import simplify
@@ -47,7 +47,7 @@ def in_orders(replay: Evaluate, options: Options) -> Evaluate:
     """A graph returns a plain tuple of what `values=True` calls `Orders`."""
     if not options.values:
         return replay
-    return lambda *given: Orders(*cast("tuple[Tensor | None, ...]", replay(*given)))
+    return lambda *given: orders_of(cast("tuple[Tensor | None, ...]", replay(*given)))
 
 
 def held_by(graph: GraphModule) -> list[Tensor]:
@@ -61,7 +61,7 @@ def trace(evaluate: Evaluate, inputs: Inputs) -> GraphModule:
     # A function of its own, because make_fx counts default arguments of its function as inputs.
     def plain(*given: Tensor) -> Tensor | tuple[Tensor | None, ...]:
         found = evaluate(*given)
-        return tuple(found) if isinstance(found, Orders) else found
+        return found.parts if isinstance(found, Orders) else found
 
     try:
         return record(plain, inputs)
@@ -119,7 +119,7 @@ def _replayed(replay: Evaluate, inputs: Inputs) -> Tensor | Orders:
 
 
 def _tensors(found: Tensor | Orders) -> list[Tensor]:
-    return [t for t in (found if isinstance(found, Orders) else [found]) if t is not None]
+    return [t for t in (found.parts if isinstance(found, Orders) else [found]) if t is not None]
 
 
 def gradients(results: list[Tensor], sources: list[Tensor]) -> list[Tensor]:

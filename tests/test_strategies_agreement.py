@@ -27,7 +27,7 @@ from conftest import (
     strided,
 )
 
-from strategies import DIRECTIONS, Operator, Plan, Strategy, Unsupported, prepare
+from strategies import DIRECTIONS, Operator, Orders, Plan, Strategy, Unsupported, prepare
 
 F32, F64 = torch.float32, torch.float64
 TOLERANCE = {F64: 1e-9, F32: 1e-4}
@@ -117,6 +117,7 @@ def test_empty_batch(strategy: Strategy, name: str) -> None:
     inputs = tuple(t[:0] for t in example.inputs(operator))
     plan = prepare(operator, example.f, *inputs, strategy=strategy.name, values=True)
     orders = plan(*inputs)
+    assert type(orders) is Orders
     own = only(prepare(operator, example.f, *inputs, strategy=strategy.name)(*inputs))
     expected = [e if e is None else (0, *e.shape[1:]) for e in example.expected_orders(operator)]
     assert [o if o is None else tuple(o.shape) for o in orders] == expected

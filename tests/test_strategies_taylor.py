@@ -426,10 +426,10 @@ def test_large_blocks_go_in_pieces(
 def test_results_are_the_callers_own(f: Function) -> None:
     x = draw(B, N, seed=1)
     plan = prepare("laplacian", f, x, strategy="forward-laplacian", values=True)
-    before = [t.clone() for t in (x, *plan(x))]
-    for part in plan(x):
+    before = [t.clone() for t in (x, *plan(x)[:3])]
+    for part in plan(x)[:3]:
         part.fill_(9)
-    for part, old in zip((x, *plan(x)), before, strict=True):
+    for part, old in zip((x, *plan(x)[:3]), before, strict=True):
         assert torch.equal(part, old)
 
 

@@ -38,6 +38,8 @@ CELLS = [
     pytest.param(case, id=case.id)
     for case in cells()
     if case.execution == "eager" and case.workload.removeprefix(PREFIX) in LAYERS
+    # One result of an estimator is never the answer: coverage judges many.
+    if find(case.operator, case.strategy).exact
 ]
 
 

@@ -25,7 +25,7 @@ def section(found: Answer) -> Section:
 
 def failures(found: Answer) -> Sheet:
     """Every case that is not ok."""
-    there = found.cases[found.cases["status"] != "ok"]
+    there = found.every[found.every["status"] != "ok"]
     there = there.sort_values("status", key=lambda s: s == "unsupported", kind="stable")
     again = dict(zip(found.letters, found.runs, strict=True))
     rows = tuple(

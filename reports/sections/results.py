@@ -11,6 +11,7 @@ from .. import figures, points, words
 from ..answer import Answer
 from ..blocks import Block, Cell, Chooser, Drawing, Fold, Prose, Section, Sheet, number, ordered
 from ..svg import inline
+from . import estimators
 
 _LEAD = (
     "Lower is better. A time is of one evaluation, forward pass included, with its 95 % interval"
@@ -24,8 +25,8 @@ _LEAD = (
 
 def section(found: Answer) -> Section:
     """Of each operator a matrix of times and one of memory; who is how often near the best."""
-    cases = found.cases
-    if cases.empty:
+    cases, estimated = found.cases, estimators.block(found)
+    if found.every.empty:
         return _section((Prose("No case was measured."),))
     blocks: list[Block] = [Prose(_LEAD), Chooser(tuple(sorted(set(cases["strategy"]))))]
     for operator in ordered(list(cases["operator"])):
@@ -34,6 +35,7 @@ def section(found: Answer) -> Section:
         blocks.append(Fold(operator, (_times(operator, own), memory), open=True))
     profile = _profile(found)
     blocks += [profile] if profile else []
+    blocks += [estimated] if estimated else []
     paid = _executions(cases)
     blocks += [Fold("What other executions cost before they pay", (paid,))] if paid.rows else []
     return _section(tuple(blocks))
