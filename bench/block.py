@@ -25,6 +25,6 @@ class Block:
     dtype: str = "float32"
     execution: str = "eager"
     create_graph: bool = False
-    chunk: int | None = None
+    chunk: int | str | None = None
     strategies: Sequence[str] = ()
     threads: Sequence[int] = (1,)

@@ -36,6 +36,7 @@ def counters() -> Iterator[Block]:
             yield replace(block, execution=execution)
             yield replace(block, execution=execution, create_graph=True)
     yield replace(tall, operators=[JACOBIAN], chunk=2)
+    yield replace(tall, operators=[JACOBIAN], chunk="8KiB", strategies=["chunked-jacrev"])
     # Other kinds of products, and operations that vmap has no rule for.
     yield Block("cnn", [VJP, JACOBIAN], B=2)
     yield Block("attention", [GRADIENT, HVP], B=2)

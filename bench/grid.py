@@ -126,6 +126,8 @@ def _ways_of_running() -> Iterator[Block]:
     for block in (square, replace(scalar, operators=[LAPLACIAN, HVP])):
         yield replace(block, create_graph=True)
     yield replace(square, chunk=4)
+    yield replace(square, chunk="96KiB")
+    yield replace(scalar, operators=[HESSIAN], params={"n": 16}, chunk="160KiB")
     yield from _compiled()
     yield from _captured(_compiled())
 

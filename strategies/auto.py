@@ -17,7 +17,8 @@ from .operators import Operator
 
 @dataclass(frozen=True)
 class Regime:
-    """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training."""
+    """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training, and
+    whether directions are to be taken in chunks."""
 
     n: int
     m: int
@@ -25,10 +26,13 @@ class Regime:
     dtype: torch.dtype
     device: str
     create_graph: bool
+    chunked: bool = False
 
 
 def candidates(operator: Operator, regime: Regime) -> list[str]:
     """The strategies to try, best first."""
+    if regime.chunked and operator in _CHUNKED:
+        return _CHUNKED[operator](regime)
     return _RULES[operator](regime)
 
 
@@ -75,6 +79,23 @@ def _hessian(regime: Regime) -> list[str]:
 def _diagonal(regime: Regime) -> list[str]:
     return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
 
+
+def _chunked_jacobian(regime: Regime) -> list[str]:
+    both = ["chunked-jacrev", "chunked-jacfwd"]
+    return both if regime.m <= regime.n else both[::-1]
+
+
+def _chunked_diagonal(regime: Regime) -> list[str]:
+    return ["chunked-nested-jvp"]
+
+
+# Those that take as many directions at once as they are told to.
+_CHUNKED = {
+    Operator.JACOBIAN: _chunked_jacobian,
+    Operator.HESSIAN: lambda regime: ["chunked-fwd-rev"],
+    Operator.HESSIAN_DIAGONAL: _chunked_diagonal,
+    Operator.LAPLACIAN: _chunked_diagonal,
+}
 
 _RULES = {
     Operator.GRADIENT: _gradient,

@@ -64,8 +64,9 @@ class Options:
     """How an operator is to be evaluated.
 
     `create_graph`: the result is differentiable with respect to parameters, x, args and the
-    direction. `chunk`: directions at once, or a budget in bytes ("8 GiB"). `layout`: "dense" or
-    "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`.
+    direction. `chunk`: directions at once, or a budget ("8 GiB"): bytes that one evaluation may
+    allocate, its result included, which `prepare` turns into a number for the strategy. `layout`:
+    "dense" or "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`.
     """
 
     create_graph: bool = False
@@ -85,15 +86,6 @@ class Options:
             raise ValueError(f"chunk counts directions, from 1 on, not {self.chunk!r}")
         if isinstance(self.chunk, str) and not _BUDGET.fullmatch(self.chunk):
             raise ValueError(f'chunk as a budget reads like "8 GiB", not {self.chunk!r}')
-
-
-def directions_at_once(options: Options, default: int = 32) -> int:
-    """How many directions a chunked strategy takes at once."""
-    if isinstance(options.chunk, str):
-        raise Unsupported(
-            f"chunk={options.chunk!r}: a memory budget is not offered, give a number of directions"
-        )
-    return options.chunk or default
 
 
 class Keywords(TypedDict, total=False):

@@ -56,7 +56,10 @@ class Setting:
     @property
     def regime(self) -> auto.Regime:
         x, options = self.x, self.options
-        return auto.Regime(self.n, self.m, len(x), x.dtype, x.device.type, options.create_graph)
+        chunked = options.chunk is not None
+        return auto.Regime(
+            self.n, self.m, len(x), x.dtype, x.device.type, options.create_graph, chunked
+        )
 
     @property
     def below(self) -> Operator:
