@@ -147,7 +147,7 @@ def _largest(peak: Peak, alone: int, count: int, budget: int) -> Fit:
     alone: the peak of one direction at a time.
     """
     fits, too_many = [(1, alone)], count + 1
-    while (ahead := _next(fits, too_many, count, budget)) - fits[-1][0] > fits[-1][0] // _FINENESS:
+    while ahead := _next(fits, too_many, count, budget):
         found = peak(ahead)
         if _within(found, budget):
             fits.append((ahead, found))
@@ -157,15 +157,20 @@ def _largest(peak: Peak, alone: int, count: int, budget: int) -> Fit:
 
 
 def _next(fits: list[tuple[int, int]], too_many: int, count: int, budget: int) -> int:
-    """The number to try after those that fitted, with their peaks."""
+    """The number to try after those that fitted, with their peaks; 0 where it is near enough."""
     *before, (last, taken) = fits
+    step = last // _FINENESS + 1
     if too_many <= count:
-        return (last + too_many) // 2
+        return (last + too_many) // 2 if too_many > last + step else 0
+    if last == count:
+        return 0
     ahead = min(2 * last, count)
     if not before or 2 * taken <= budget:
         return ahead
     slope = max(1, taken - before[-1][1]) / (last - before[-1][0])
-    return min(ahead, last + int((budget - taken) / slope))
+    # Where the line leaves no room, the next one is tried all the same: steps are not even.
+    line = last + max(step, int((budget - taken) / slope))
+    return min(ahead, count if line + step >= count else line)
 
 
 def _recorded(setting: Setting, eager: Fit, build: Build) -> tuple[Run, Fit]:

@@ -168,8 +168,7 @@ def _zeros_known() -> Any:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Garbage is freed before, and none meanwhile: what a cycle of references holds is held."""
-    gc.collect()
+    """No garbage is freed meanwhile: neither what was there before nor what a cycle holds."""
     enabled = gc.isenabled()
     gc.disable()
     try:

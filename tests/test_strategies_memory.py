@@ -6,6 +6,7 @@ keeps the budget.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 from collections.abc import Callable
@@ -30,16 +31,17 @@ JACOBIAN, HESSIAN, LAPLACIAN = Operator.JACOBIAN, Operator.HESSIAN, Operator.LAP
 
 # Operator, strategy, workload, its parameters, rows: more directions than fit the budgets below.
 WORKS: dict[str, tuple[Operator, str, str, dict[str, Any], int]] = {
-    "square-reverse": (JACOBIAN, "chunked-jacrev", "mlp-square", {"n": 40}, 4),
-    "square-forward": (JACOBIAN, "chunked-jacfwd", "mlp-square", {"n": 40}, 4),
-    "tall-reverse": (JACOBIAN, "chunked-jacrev", "mlp-tall", {"n": 5, "m": 60}, 4),
-    "tall-forward": (JACOBIAN, "chunked-jacfwd", "mlp-tall", {"n": 5, "m": 60}, 4),
+    "square-reverse": (JACOBIAN, "chunked-jacrev", "mlp-square", {"n": 24}, 4),
+    "square-forward": (JACOBIAN, "chunked-jacfwd", "mlp-square", {"n": 24}, 4),
+    "tall-reverse": (JACOBIAN, "chunked-jacrev", "mlp-tall", {"n": 5, "m": 32}, 4),
+    "tall-forward": (JACOBIAN, "chunked-jacfwd", "mlp-tall", {"n": 5, "m": 32}, 4),
     "cnn-reverse": (JACOBIAN, "chunked-jacrev", "cnn", {}, 4),
     "cnn-forward": (JACOBIAN, "chunked-jacfwd", "cnn", {"size": 4}, 2),
     "hessian": (HESSIAN, "chunked-fwd-rev", "mlp-scalar", {"n": 24}, 4),
     "laplacian": (LAPLACIAN, "chunked-nested-jvp", "mlp-scalar", {"n": 24}, 4),
 }
 on_works = pytest.mark.parametrize("work", WORKS)
+on_some = pytest.mark.parametrize("work", ["square-reverse", "tall-forward", "hessian"])
 
 
 def made(work: str) -> tuple[Operator, str, Callable[..., Tensor], Tensor]:
@@ -53,6 +55,7 @@ def planned(work: str, **how: Any) -> tuple[Plan, Tensor]:
     return prepare(operator, f, x, strategy=strategy, **how), x
 
 
+@functools.cache
 def taken(work: str, **how: Any) -> int:
     plan, x = planned(work, **how)
     return allocated(lambda: plan(x), x.device)
@@ -92,7 +95,7 @@ def test_bytes_are_said(size: int, text: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("part", [0.0, 0.4, 0.8, 1.0])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 @on_works
 def test_a_budget_is_never_passed(work: str, part: float) -> None:
     budget = between(work, part)
@@ -118,7 +121,7 @@ def test_the_answer_is_the_same(work: str) -> None:
     torch.testing.assert_close(plan(x), prepare(operator, f, x)(x))
 
 
-@on_works
+@on_some
 def test_the_peak_that_a_plan_tells_is_that_of_a_call(work: str) -> None:
     plan, x = planned(work, chunk=f"{between(work, 0.5)} B")
     assert plan.fit is not None
@@ -136,12 +139,12 @@ def test_a_recorded_evaluation_that_keeps_more_is_refused() -> None:
     # Its chunks are joined: the result is there twice.
     operator, strategy, f, x = made("square-reverse")
     budget = f"{between('square-reverse', 0.0)} B"
-    with pytest.raises(Unsupported, match=r"traced with 1 of 40 .* takes .*execution='eager' 1 of"):
+    with pytest.raises(Unsupported, match=r"traced with 1 of 24 .* takes .*execution='eager' 1 of"):
         prepare(operator, f, x, strategy=strategy, chunk=budget, execution="traced")
 
 
 @pytest.mark.parametrize("execution", ["eager", "traced"])
-@on_works
+@on_some
 def test_a_graph_counts(work: str, execution: str) -> None:
     how = {"create_graph": True, "execution": execution}
     every = taken(work, chunk=10**6, create_graph=True)
@@ -166,7 +169,7 @@ def test_a_graph_that_does_not_fit_is_refused(work: str) -> None:
         (
             "square-reverse",
             {"chunk": "1 kB"},
-            "the jacobian alone takes 25 KiB, the budget",
+            "the jacobian alone takes 9 KiB, the budget",
         ),
         ("hessian", {"chunk": "8 KiB"}, "the hessian alone takes 9 KiB, the budget is 8 KiB"),
         ("laplacian", {"chunk": "9 KiB"}, "one direction at a time takes about .*, the budget is"),
@@ -224,7 +227,7 @@ def test_the_rule_finds_a_strategy_for_every_operator_that_has_one(operator: Ope
 def test_a_plan_says_what_became_of_the_budget() -> None:
     plan, _ = planned("square-reverse", chunk="1 MiB")
     said = plan.explain().splitlines()[1]
-    assert said.startswith("40 of 40 directions at once take ")
+    assert said.startswith("24 of 24 directions at once take ")
     assert said.endswith(" of the budget of 1 MiB")
 
 
@@ -255,20 +258,23 @@ def test_the_search(fixed: int, budget: int, free: int) -> None:
     """A peak that does not grow before so many directions: the line through two is too low."""
 
     def peak(k: int) -> int:
-        tried.append(k)
         return max(fixed, 50 * k, 90 * (k - free))
+
+    def noted(k: int) -> int:
+        tried.append(k)
+        return peak(k)
 
     tried: list[int] = []
     if peak(1) > budget:
         return
-    fit = _largest(peak, peak(1), 1000, budget)
-    fits = [k for k in tried if peak(k) <= budget]
+    fit = _largest(noted, peak(1), 1000, budget)
+    fits = [1, *(k for k in tried if peak(k) <= budget)]
     assert fit.peak_bytes <= budget
     assert fit.directions == 1000 or peak(fit.directions + fit.directions // 16 + 1) > budget
-    assert all(k <= 2 * max(j for j in fits if j < k) for k in tried if k > 1)
+    assert all(k <= 2 * max(j for j in fits if j < k) for k in tried)
 
 
-@on_works
+@on_some
 def test_shapes_alone_tell_about_as_much(work: str) -> None:
     plan, x = planned(work, chunk=3)
     found, counted = estimated_peak(plan._run, (x,)), peak_bytes(partial(plan, x))
