@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -277,7 +276,8 @@ def test_the_search(fixed: int, budget: int, free: int) -> None:
 @on_some
 def test_shapes_alone_tell_about_as_much(work: str) -> None:
     plan, x = planned(work, chunk=3)
-    found, counted = estimated_peak(plan._run, (x,)), peak_bytes(partial(plan, x))
+    with torch.no_grad():
+        found, counted = estimated_peak(plan._run, (x,)), peak_bytes(partial(plan, x))
     assert found == pytest.approx(counted, rel=0.1)
 
 
@@ -292,26 +292,34 @@ def test_scratch_memory_counts() -> None:
 
 
 RSS = """
-import json, resource, sys, torch
+import torch
+from pathlib import Path
 from strategies import prepare
+
+def pages(name):
+    (line,) = (l for l in Path("/proc/self/status").read_text().splitlines() if name in l)
+    return 1024 * int(line.split()[1])
+
+def growth(chunk, x):
+    # The highest so far was that of the imports.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = pages("VmRSS")
+    prepare("jacobian", net, x, strategy="chunked-jacrev", chunk=chunk)(x)
+    return pages("VmHWM") - before
+
 torch.set_num_threads(1)
-torch.manual_seed(0)
-net = torch.nn.Sequential(
-    torch.nn.Linear(400, 500), torch.nn.Tanh(), torch.nn.Linear(500, 500), torch.nn.Tanh(),
-    torch.nn.Linear(500, 300),
-)
-x = torch.randn(32, 400)
-small = prepare("jacobian", net, x[:2], strategy="chunked-jacrev", chunk=2)
-small(x[:2])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-plan = prepare("jacobian", net, x, strategy="chunked-jacrev", chunk=json.loads(sys.argv[1]))
-plan(x)
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+net = torch.nn.Sequential(torch.nn.Linear(400, 500), torch.nn.Tanh(), torch.nn.Linear(500, 300))
+x = torch.ones(32, 400)
+growth("1 GiB", x[:2])
+print(growth("20 MB", x), growth(10**6, x))
 """
 
 
 def test_the_process_grows_by_no_more() -> None:
-    """Result 15 MB, all directions at once 41 MB, by the pages that the system gave out."""
-    budget, every = (int(python("-c", RSS, json.dumps(chunk)).stdout) for chunk in ("24 MB", 10**6))
-    assert budget <= 24e6 * 1.1
-    assert every > 36e6
+    """Of pages that the system gave out, prepare included: the C library maps every large block by
+    itself here, and keeps none of them."""
+    said = python("-c", RSS, MALLOC_MMAP_THRESHOLD_="65536").stdout
+    within, every = map(int, said.split())
+    # A try in prepare is stopped only after the operation that passed the budget.
+    assert within <= 23e6
+    assert every > 30e6
