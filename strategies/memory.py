@@ -82,6 +82,10 @@ def estimated_peak(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> in
 
 
 def _cpu_peak(call: Call) -> int:
+    if torch.autograd._profiler_enabled():
+        raise Unsupported(
+            "a memory budget is measured by torch's profiler, which is on already; prepare before"
+        )
     # The profiler without kineto: it prints nothing, and other threads go on unrecorded.
     experimental = torch._C._profiler._ExperimentalConfig()
     config = ProfilerConfig(ProfilerState.CPU, False, True, False, False, False, experimental)

@@ -230,6 +230,15 @@ def test_a_plan_says_what_became_of_the_budget() -> None:
     assert said.endswith(" of the budget of 1 MiB")
 
 
+@pytest.mark.filterwarnings("default")
+def test_another_profile_is_not_disturbed() -> None:
+    with (
+        profile(activities=[ProfilerActivity.CPU]),
+        pytest.raises(Unsupported, match="by torch's profiler, which is on already"),
+    ):
+        planned("tall-reverse", chunk="1 MiB")
+
+
 def test_values_do_not_matter() -> None:
     operator, strategy, f, x = made("tall-reverse")
     budget = f"{between('tall-reverse', 0.5)} B"
