@@ -18,9 +18,8 @@ from made_runs import rows, write
 from processes import ROOT
 
 from bench.__main__ import parser as bench_parser
-from reports import points, verdict_files
+from reports import advice, points, verdict_files
 from reports.__main__ import main
-from reports.advice import line
 from reports.answer import Answer, answer
 from reports.blocks import Block, Drawing, Fold, Prose, Section, Sheet
 from reports.export import as_json
@@ -337,4 +336,4 @@ def test_the_json_of_several_runs_has_all_headers(tmp_path: Path) -> None:
 )
 def test_the_line_to_copy_says_the_chunk(chunk: float | str, said: str) -> None:
     axes = {"operator": "jacobian", "strategy": "s", "execution": "eager", "create_graph": False}
-    assert said in line(pd.Series({**axes, "chunk": chunk}))
+    assert said in advice.line(pd.Series({**axes, "chunk": chunk}))

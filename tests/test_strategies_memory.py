@@ -93,7 +93,6 @@ def test_bytes_are_said(size: int, text: str) -> None:
     assert readable(size) == text
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 @on_works
 def test_a_budget_is_never_passed(work: str, part: float) -> None:
@@ -230,7 +229,6 @@ def test_a_plan_says_what_became_of_the_budget() -> None:
     assert said.endswith(" of the budget of 1 MiB")
 
 
-@pytest.mark.filterwarnings("default")
 def test_another_profile_is_not_disturbed() -> None:
     with (
         profile(activities=[ProfilerActivity.CPU]),
