@@ -26,7 +26,7 @@ class Block:
     dtype: str = "float32"
     execution: str = "eager"
     create_graph: bool = False
-    chunk: int | None = None
+    chunk: int | str | None = None
     layout: str = "dense"
     strategies: Sequence[str] = ()
     # Estimators too where n is so small that exact strategies take no more products than they do.

@@ -39,6 +39,7 @@ def counters() -> Iterator[Block]:
             yield every
             yield replace(every, create_graph=True)
     yield replace(tall, operators=[JACOBIAN], chunk=2)
+    yield replace(tall, operators=[JACOBIAN], chunk="8KiB", strategies=["chunked-jacrev"])
     # Other kinds of products, and operations that vmap has no rule for.
     stencil = Block("conv-stencil", [JACOBIAN], B=2, params={"size": 4}, strategies=["coloured"])
     grids = Block("brusselator", [JACOBIAN], B=2, params={"N": 3}, layout="sparse")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from . import words
 from .summary import by_pass, interval
 
 # Four times as many outputs as inputs is tall, four times as many inputs wide.
@@ -114,7 +115,8 @@ def line(case: pd.Series) -> str:
     if case["execution"] != "eager":
         options.append(f'execution="{case["execution"]}"')
     if not pd.isna(case["chunk"]):
-        options.append(f"chunk={case['chunk']:g}")
+        said = words.chunk(case["chunk"])
+        options.append(f'chunk="{said}"' if isinstance(case["chunk"], str) else f"chunk={said}")
     if case["create_graph"]:
         options.append("create_graph=True")
     call = f"{operator}(f, x{direction}, {', '.join(options)})"

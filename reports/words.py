@@ -33,6 +33,11 @@ def significant(value: float, relative_error: float | None = None) -> str:
     return f"{rounded:,.{decimals}f}"
 
 
+def chunk(given: float | str) -> str:
+    """Directions at once, or a budget of bytes as it was written."""
+    return given if isinstance(given, str) else f"{given:g}"
+
+
 def seconds(value: float, half_width: float | None = None, unit: Unit | None = None) -> str:
     """`1.42 ms ± 1 %`; the interval is left out where there was one pass."""
     if missing(value):

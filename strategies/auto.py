@@ -18,7 +18,7 @@ from .operators import Operator
 @dataclass(frozen=True)
 class Regime:
     """What the rule looks at: inputs n and outputs m a row, rows B, dtype, device, training, and
-    whether the result is to be sparse."""
+    whether the result is to be sparse, or directions are to be taken in chunks."""
 
     n: int
     m: int
@@ -27,12 +27,15 @@ class Regime:
     device: str
     create_graph: bool
     sparse: bool = False
+    chunked: bool = False
 
 
 def candidates(operator: Operator, regime: Regime) -> list[str]:
     """The strategies to try, best first."""
     if regime.sparse and operator in _SPARSE:
         return _SPARSE[operator]
+    if regime.chunked and operator in _CHUNKED:
+        return _CHUNKED[operator](regime)
     return _RULES[operator](regime)
 
 
@@ -91,6 +94,24 @@ def _bilaplacian(regime: Regime) -> list[str]:
 _SPARSE = {
     Operator.JACOBIAN: ["partially-separable", "coloured"],
     Operator.HESSIAN: ["coloured"],
+}
+
+
+def _chunked_jacobian(regime: Regime) -> list[str]:
+    both = ["chunked-jacrev", "chunked-jacfwd"]
+    return both if regime.m <= regime.n else both[::-1]
+
+
+def _chunked_diagonal(regime: Regime) -> list[str]:
+    return ["chunked-nested-jvp"]
+
+
+# Those that take as many directions at once as they are told to.
+_CHUNKED = {
+    Operator.JACOBIAN: _chunked_jacobian,
+    Operator.HESSIAN: lambda regime: ["chunked-fwd-rev"],
+    Operator.HESSIAN_DIAGONAL: _chunked_diagonal,
+    Operator.LAPLACIAN: _chunked_diagonal,
 }
 
 _RULES = {

@@ -22,6 +22,11 @@ def unit_directions(of: Tensor, size: int) -> Tensor:
     return basis[:, None].expand(size, len(of), size)
 
 
+def for_each_row(directions: Tensor, x: Tensor) -> Tensor:
+    """`[k, B, n]`: the directions `[k, n]`, the same for every row of x."""
+    return directions[:, None].expand(len(directions), *x.shape)
+
+
 def pull_batched(
     y: Tensor, x: Tensor, v: Tensor, *, keep: bool = False, create_graph: bool = False
 ) -> Tensor:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from .batched import unit_directions
+from .batched import for_each_row, unit_directions
 from .functions import Function, row
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, directions_at_once, strategy
+from .registry import Evaluate, Inputs, Options, strategy
+from .sweeps import unit_sweep
 
 
 def gradient_of(f: Function, args: Inputs) -> Function:
@@ -104,12 +105,12 @@ def loop_hvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 )
 def chunked_fwd_rev(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """So many inputs at once: `vmap` of `jvp` through the batch-summed `jacrev`."""
-    size = directions_at_once(options)
-    basis = unit_directions(inputs[0], inputs[0].shape[1])
+    sweep = unit_sweep(inputs[0].shape[1], inputs[0], options)
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
         jacobian = _summed_jacobian(f, args)
-        push = lambda v: jvp(jacobian, (x,), (v,))[1]  # noqa: E731
-        return vmap(push, chunk_size=size)(basis).movedim(0, -1).movedim(0, 1)
+        columns = vmap(lambda v: jvp(jacobian, (x,), (v,))[1])
+        found = sweep(lambda units: columns(for_each_row(units, x)))
+        return found.movedim(0, -1).movedim(0, 1)
 
     return evaluate

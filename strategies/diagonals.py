@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import hessian, jacrev, jvp, vmap
 
-from .batched import unit_directions
+from .batched import for_each_row, unit_directions
 from .forward import push
 from .functions import Function, agree, moved, row
 from .loops import columns, pull, start
@@ -16,10 +16,10 @@ from .registry import (
     Inputs,
     Options,
     Unsupported,
-    directions_at_once,
     strategy,
     summed,
 )
+from .sweeps import unit_sweep
 
 _DIAGONAL, _LAPLACIAN = Operator.HESSIAN_DIAGONAL, Operator.LAPLACIAN
 
@@ -130,10 +130,10 @@ def nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 @strategy(_DIAGONAL, mode="forward-over-forward", sweep="chunked", needs=["sum"], chunks=True)
 def chunked_nested_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """So many inputs at once: `jvp` of `jvp` along eᵢ."""
-    size = directions_at_once(options)
-    basis = unit_directions(inputs[0], inputs[0].shape[1])
+    sweep = unit_sweep(inputs[0].shape[1], inputs[0], options)
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        return vmap(lambda v: curve(f, x, v, args), chunk_size=size)(basis).movedim(0, -1)
+        curves = vmap(lambda v: curve(f, x, v, args))
+        return sweep(lambda units: curves(for_each_row(units, x))).movedim(0, -1)
 
     return evaluate

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import jacfwd, jvp, linearize, vmap
 
-from .batched import unit_directions
+from .batched import for_each_row, unit_directions
 from .functions import Function, row
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, directions_at_once, strategy
+from .registry import Evaluate, Inputs, Options, strategy
+from .sweeps import unit_sweep
 
 Push = Callable[[Function, Tensor, Tensor, Inputs], tuple[Tensor, Tensor]]
 
@@ -112,12 +113,11 @@ def vmap_jvp(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 @strategy(Operator.JACOBIAN, mode="forward", sweep="chunked", needs=["sum"], chunks=True)
 def chunked_jacfwd(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """So many inputs at once: the chunked jacfwd that torch does not have."""
-    size = directions_at_once(options)
-    basis = unit_directions(inputs[0], inputs[0].shape[1])
+    sweep = unit_sweep(inputs[0].shape[1], inputs[0], options)
 
     def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        push_one = lambda v: push(f, x, v, args)[1]  # noqa: E731
-        return vmap(push_one, chunk_size=size)(basis).movedim(0, -1)
+        columns = vmap(lambda v: push(f, x, v, args)[1])
+        return sweep(lambda units: columns(for_each_row(units, x))).movedim(0, -1)
 
     return evaluate
 

@@ -4,7 +4,7 @@ All take `f(x, *args) -> [B, *out]`, `x: [B, *in]` and further tensors with the 
 
 strategy: a name of `STRATEGIES` for the operator, or "auto".
 create_graph: the result is differentiable (parameters, x, args, direction).
-chunk: directions at once, for the chunked strategies.
+chunk: directions at once, or a budget of bytes ("8 GiB"), for the chunked strategies.
 layout: "dense", or "sparse" where a strategy offers it.
 execution: "eager" or "traced".
 values: return `Orders(value, first, second)`, of an estimator an `Estimate`, instead of the

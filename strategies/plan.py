@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from . import auto
+from .budget import Fit, fitted
 from .drawing import drawing, with_probes
 from .entries import Entries
 from .executions import EXECUTIONS
@@ -58,6 +60,8 @@ class Plan:
     refusals: tuple[Refusal, ...]
     _guard: Guard = field(repr=False)
     _run: Run = field(repr=False)
+    # What became of a budget.
+    fit: Fit | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor | Orders:
         self._guard.check(inputs)
@@ -72,9 +76,11 @@ class Plan:
             ) from error
 
     def explain(self) -> str:
-        """Which strategy was taken and, for each one passed over before it, why."""
+        """Which strategy was taken, how many directions at once where a budget was given and, for
+        each strategy passed over before it, why."""
+        fit = [str(self.fit)] if self.fit else []
         passed = [f"passed over {r.strategy}: {r.reason}" for r in self.refusals]
-        return "\n".join([f"{self.operator}: {self.strategy}", *passed])
+        return "\n".join([f"{self.operator}: {self.strategy}", *fit, *passed])
 
 
 def prepare(
@@ -104,16 +110,15 @@ def prepare(
             kind = TorchLimit if plan.limit else Unsupported
             raise kind(f"{setting.operator} by {plan.strategy}: {plan.reason}")
         return plan
-    run, name, refusals = _first_willing(setting)
-    return Plan(name, setting.operator, setting.options, refusals, _watch(setting), run)
+    return _first_willing(setting)
 
 
-def _first_willing(setting: Setting) -> tuple[Run, str, tuple[Refusal, ...]]:
-    """The first of the rule's candidates that does not refuse, and those passed over."""
+def _first_willing(setting: Setting) -> Plan:
+    """The plan of the first of the rule's candidates that does not refuse."""
     refusals: list[Refusal] = []
     for name in auto.candidates(setting.operator, setting.regime):
         try:
-            return _prepared(setting, find(setting.operator, name)), name, tuple(refusals)
+            return _plan(setting, find(setting.operator, name), passed=tuple(refusals))
         except Unsupported as refusal:
             refusals.append(Refusal(name, str(refusal)))
     reasons = "; ".join(f"{r.strategy}: {r.reason}" for r in refusals)
@@ -126,40 +131,49 @@ def attempt(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> P
     by_table: refuse what `unsafe_ops.json` names; off where that table is measured.
     """
     try:
-        run = _prepared(setting, strategy, by_table)
+        return _plan(setting, strategy, by_table)
     except Unsupported as refusal:
         return Refusal(strategy.name, str(refusal), isinstance(refusal, TorchLimit))
-    return Plan(strategy.name, setting.operator, setting.options, (), _watch(setting), run)
 
 
-def _watch(setting: Setting) -> Guard:
-    return guard(setting.inputs, setting.probe.modules)
+def _plan(
+    setting: Setting, strategy: Strategy, by_table: bool = True, passed: tuple[Refusal, ...] = ()
+) -> Plan:
+    run, fit = _prepared(setting, strategy, by_table)
+    watch = guard(setting.inputs, setting.probe.modules)
+    return Plan(strategy.name, setting.operator, setting.options, passed, watch, run, fit)
 
 
-def _prepared(setting: Setting, strategy: Strategy, by_table: bool = True) -> Run:
+def _prepared(setting: Setting, strategy: Strategy, by_table: bool) -> tuple[Run, Fit | None]:
     refuse(setting, strategy, by_table=by_table)
     if len(setting.x) == 0:
-        return empty_run(setting, exact=strategy.exact)
+        return empty_run(setting, exact=strategy.exact), None
     options = setting.options
-    flat = flatten(setting.f, setting.in_shape, setting.out_shape)
-    inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
+    build = partial(_built, setting, strategy, by_table)
     traceless = without_traces(setting.x.device, setting.probe.modules)
     with traceless, torch.set_grad_enabled(options.create_graph):
         try:
-            evaluate = strategy.prepare(flat, inputs, options)
-            entries = evaluate if isinstance(evaluate, Entries) else None
-            computed = entries.values if entries else evaluate
-            given = with_probes(strategy, inputs, options)
-            ordered = _orders(setting, flat, inputs, computed, after_x=len(given) - len(inputs))
-            run = EXECUTIONS[options.execution](ordered, given, options)
-            if by_table and unproven(strategy, options.execution, setting.probe.operations):
-                run(*given)
-            run = drawing(strategy, run, inputs, options)
+            budget = isinstance(options.chunk, str)
+            run, fit = fitted(setting, strategy, build) if budget else (build(options), None)
         except (RuntimeError, NotImplementedError) as error:
             if not limit_of_torch(error):
                 raise
             raise TorchLimit(f"torch cannot: {first_line(error)}") from error
-    return shaped_run(setting, run, entries)
+    return run, fit
+
+
+def _built(setting: Setting, strategy: Strategy, by_table: bool, options: Options) -> Run:
+    flat = flatten(setting.f, setting.in_shape, setting.out_shape)
+    inputs = flat_inputs(setting)(*(t.detach() for t in setting.inputs))
+    evaluate = strategy.prepare(flat, inputs, options)
+    entries = evaluate if isinstance(evaluate, Entries) else None
+    given = with_probes(strategy, inputs, options)
+    computed = entries.values if entries else evaluate
+    ordered = _orders(setting, flat, inputs, computed, after_x=len(given) - len(inputs))
+    run = EXECUTIONS[options.execution](ordered, given, options)
+    if by_table and unproven(strategy, options.execution, setting.probe.operations):
+        run(*given)
+    return shaped_run(setting, drawing(strategy, run, inputs, options), entries)
 
 
 def _orders(
@@ -209,4 +223,4 @@ def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:
         out_shape=(setting.m,),
         probe=seen,
     )
-    return _first_willing(below)[0]
+    return _first_willing(below)._run

@@ -6,7 +6,7 @@ import torch
 
 from .executions import EXECUTIONS
 from .functions import depends
-from .registry import Options, Strategy, Unsupported
+from .registry import Options, Strategy, Unsupported, strategies_for
 from .request import Setting
 from .unsafe import wrong
 
@@ -34,7 +34,9 @@ def _options(strategy: Strategy, options: Options) -> None:
             f"no execution {options.execution!r}; known: {', '.join(sorted(EXECUTIONS))}"
         )
     if options.chunk is not None and not strategy.chunks:
-        raise Unsupported(f"chunk={options.chunk!r}: it takes its directions as they come")
+        raise Unsupported(
+            f"chunk={options.chunk!r}: it takes its directions as they come; {_chunked(strategy)}"
+        )
     if options.samples is not None and strategy.draws is None:
         raise Unsupported(
             f"samples={options.samples!r}: it draws no probes; estimators do, by their names"
@@ -43,6 +45,13 @@ def _options(strategy: Strategy, options: Options) -> None:
         raise Unsupported(f"layout={options.layout!r}: its result is dense")
     if options.create_graph and strategy.not_differentiable:
         raise Unsupported(f"create_graph: {strategy.not_differentiable}")
+
+
+def _chunked(strategy: Strategy) -> str:
+    others = [s.name for s in strategies_for(strategy.operator) if s.chunks]
+    if not others:
+        return f"so does every strategy for {strategy.operator}"
+    return f"{' and '.join(others)} take so many at once"
 
 
 def _inference(setting: Setting) -> None:

@@ -65,9 +65,10 @@ class Options:
     """How an operator is to be evaluated.
 
     `create_graph`: the result is differentiable with respect to parameters, x, args and the
-    direction. `chunk`: directions at once, or a budget in bytes ("8 GiB"). `layout`: "dense" or
-    "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`. `samples`: how
-    many products an estimator takes, None for `drawing.SAMPLES`.
+    direction. `chunk`: directions at once, or a budget ("8 GiB"): bytes that one evaluation may
+    allocate, its result included, which `prepare` turns into a number for the strategy. `layout`:
+    "dense" or "sparse". `execution`: how the strategy's code runs. `values`: return `Orders`.
+    `samples`: how many products an estimator takes, None for `drawing.SAMPLES`.
     """
 
     create_graph: bool = False
@@ -90,15 +91,6 @@ class Options:
             raise ValueError(f'chunk as a budget reads like "8 GiB", not {self.chunk!r}')
         if self.samples is not None and (isinstance(self.samples, bool) or self.samples < 1):
             raise ValueError(f"samples counts products, from 1 on, not {self.samples!r}")
-
-
-def directions_at_once(options: Options, default: int = 32) -> int:
-    """How many directions a chunked strategy takes at once."""
-    if isinstance(options.chunk, str):
-        raise Unsupported(
-            f"chunk={options.chunk!r}: a memory budget is not offered, give a number of directions"
-        )
-    return options.chunk or default
 
 
 class Keywords(TypedDict, total=False):

@@ -67,7 +67,7 @@ class Setting:
     def regime(self) -> auto.Regime:
         x, options = self.x, self.options
         sizes = (self.n, self.m, len(x))
-        how = (options.create_graph, options.layout == "sparse")
+        how = (options.create_graph, options.layout == "sparse", options.chunk is not None)
         return auto.Regime(*sizes, x.dtype, x.device.type, *how)
 
     @property

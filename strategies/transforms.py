@@ -9,7 +9,8 @@ from torch.func import vjp as pullback
 
 from .functions import Function, row
 from .operators import Operator, Orders
-from .registry import Evaluate, Inputs, Options, directions_at_once, strategy
+from .registry import Evaluate, Inputs, Options, strategy
+from .sweeps import unit_sweep
 
 
 @strategy(Operator.GRADIENT, mode="reverse", sweep="vmap", needs=["rows", "scalar"])
@@ -63,18 +64,17 @@ def jacrev_sum(f: Function, inputs: Inputs, options: Options) -> Evaluate:
 
 @strategy(Operator.JACOBIAN, mode="reverse", sweep="chunked", needs=["sum"], chunks=True)
 def chunked_jacrev(f: Function, inputs: Inputs, options: Options) -> Evaluate:
-    """`jacrev(chunk_size=…)` of the batch sum: so many outputs at once, written into place."""
-    size = directions_at_once(options)
+    """So many outputs at once through one `vjp` of the batch sum: `jacrev(chunk_size=…)`."""
+    sweep = unit_sweep(f(*inputs).shape[1], inputs[0], options)
 
-    def evaluate(x: Tensor, *args: Tensor) -> Tensor:
-        # NOTE [preallocation]: copying each chunk into the result saves the concatenation's
-        # second copy, but writes in place, which a graph through the result does not survive.
-        rows = jacrev(
-            lambda z: f(z, *args).sum(0),
-            chunk_size=size,
-            _preallocate_and_copy=not options.create_graph,
-        )(x)
-        return rows.movedim(0, 1)
+    def evaluate(x: Tensor, *args: Tensor) -> Orders:
+        def total(z: Tensor) -> tuple[Tensor, Tensor]:
+            y = f(z, *args)
+            return y.sum(0), y
+
+        _, pull, y = pullback(total, x, has_aux=True)  # type: ignore[misc]
+        rows = sweep(vmap(lambda v: pull(v)[0]))
+        return Orders(y, rows.movedim(0, 1))
 
     return evaluate
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made_comparisons import made
@@ -17,7 +18,7 @@ from made_runs import rows, write
 from processes import ROOT
 
 from bench.__main__ import parser as bench_parser
-from reports import points, verdict_files
+from reports import advice, points, verdict_files
 from reports.__main__ import main
 from reports.answer import Answer, answer
 from reports.blocks import Block, Drawing, Fold, Prose, Section, Sheet
@@ -406,3 +407,11 @@ def test_the_json_of_several_runs_has_all_headers(tmp_path: Path) -> None:
     assert [run["run"] for run in whole["runs"]] == ["one", "two"]
     where = whole["cases"]["columns"].index("where")
     assert [row[where] for row in whole["cases"]["data"]] == ["A: cpu", "B: cpu"]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "said"), [(4.0, "chunk=4)"), ("96KiB", 'chunk="96KiB")')], ids=["number", "budget"]
+)
+def test_the_line_to_copy_says_the_chunk(chunk: float | str, said: str) -> None:
+    axes = {"operator": "jacobian", "strategy": "s", "execution": "eager", "create_graph": False}
+    assert said in advice.line(pd.Series({**axes, "chunk": chunk}))

@@ -26,7 +26,7 @@ from strategies import (
     strategy,
 )
 from strategies.auto import Regime, candidates
-from strategies.registry import directions_at_once
+from strategies.sweeps import directions_at_once
 
 OWN = '''
 """Two ways of my own."""
@@ -129,7 +129,7 @@ def test_options_are_checked(wrong: dict, said: str) -> None:
 
 def test_a_budget_is_refused_by_those_that_count() -> None:
     assert directions_at_once(Options(chunk=3)) == 3
-    with pytest.raises(Unsupported, match="a memory budget is not offered"):
+    with pytest.raises(Unsupported, match="turns a budget into a number"):
         directions_at_once(Options(chunk="8 GiB"))
 
 

@@ -65,7 +65,7 @@ def _column(case: pd.Series) -> str:
     usual = {"float32", str(case["device"])}
     said = [part.replace("create_graph=True", "train") for part in parts if part not in usual]
     said += [str(case["execution"])] if case["execution"] != "eager" else []
-    said += [f"chunk={case['chunk']:g}"] if not pd.isna(case["chunk"]) else []
+    said += [f"chunk={words.chunk(case['chunk'])}"] if not pd.isna(case["chunk"]) else []
     return " ".join([*said, *([case["where"]] if case["where"] != "cpu" else [])])
 
 
