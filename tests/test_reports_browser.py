@@ -178,11 +178,12 @@ def without_style(made: Made, folder: Path) -> Path:
 
 def test_downloads_are_the_exports_without_javascript_too(browser: Browser, made: Made) -> None:
     with visit(browser, made.file, java_script_enabled=False) as opened:
-        for ending in (".csv", ".json"):
+        for ending, unpacked in ((".csv", bytes), (".json.gz", gzip.decompress)):
             with opened.page.expect_download() as download:
                 opened.page.locator(f'a[download$="{ending}"]').first.click()
             saved = Path(download.value.path()).read_bytes()
-            assert saved == made.file.with_suffix(ending).read_bytes()
+            exported = made.file.with_suffix(ending.removesuffix(".gz"))
+            assert unpacked(saved) == exported.read_bytes()
 
 
 # For everyone.
