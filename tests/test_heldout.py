@@ -20,6 +20,7 @@ from strategies import (
     Refusal,
     Setting,
     TorchLimit,
+    Unsupported,
     attempt,
     check_rows_independent,
     find,
@@ -39,6 +40,17 @@ GRID = [
     for name, operator in ASKED
     for strategy in strategies_for(operator)
     if strategy.exact
+]
+
+# torch has neither a forward mode nor a double backward of its fused attention, and the rule does
+# not know the one strategy that needs neither.
+PASSED_OVER = ("vit-fused", Operator.JVP)
+BY_AUTO = [
+    pytest.param(
+        *asked,
+        marks=[pytest.mark.xfail(strict=True, raises=Unsupported)] * (asked == PASSED_OVER),
+    )
+    for asked in ASKED
 ]
 
 on_names = pytest.mark.parametrize("name", NAMES)
@@ -70,6 +82,7 @@ def setting(name: str, operator: Operator) -> Setting:
     return subject(name, operator).setting()
 
 
+@functools.cache
 def outcome(name: str, operator: Operator, strategy: str, references: Path) -> str:
     """`ok`, `refused`, or what is not as it should be."""
     made = subject(name, operator, strategy)
@@ -95,8 +108,13 @@ def test_right_or_refused(name: str, operator: Operator, strategy: str, referenc
 
 
 @on_asked
+def test_some_strategy_works(name: str, operator: Operator, references: Path) -> None:
+    exact = (s.name for s in strategies_for(operator) if s.exact)
+    assert any(outcome(name, operator, strategy, references) == "ok" for strategy in exact)
+
+
+@pytest.mark.parametrize(("name", "operator"), BY_AUTO)
 def test_auto_is_right(name: str, operator: Operator, references: Path) -> None:
-    """So that at least one strategy works."""
     made = subject(name, operator)
     plan = prepare(operator, made.problem.f, *made.inputs)
     found = plan(*made.inputs)

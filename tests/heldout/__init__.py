@@ -58,7 +58,7 @@ OPERATORS: Mapping[str, tuple[Operator, ...]] = {
     "fourier-features": _SCALAR,
     "deep-operator": _SCALAR,
     "vit-block": _FIRST,
-    "vit-fused": (Operator.JACOBIAN, Operator.VJP),
+    "vit-fused": _FIRST,
     "attention-energy": _SCALAR,
     "unet": _SQUARE,
     "unrolled-gru": _FIRST,

@@ -57,7 +57,7 @@ def vit_block(
 def vit_fused(
     dtype: torch.dtype, device: torch.device, generator: torch.Generator, *, batch: int = 8
 ) -> Problem:
-    """The same with torch's fused attention, which has no forward mode: jacobian, vjp."""
+    """The same with torch's fused attention, without forward mode there: jacobian, vjp, jvp."""
     network = as_drawn(VisionTransformer(scaled_dot_product_attention), dtype, device, generator)
     return Problem(network, normal((batch, 1, 8, 8), dtype, device, generator))
 
