@@ -48,7 +48,10 @@ def _vjp(regime: Regime) -> list[str]:
 
 
 def _jvp(regime: Regime) -> list[str]:
-    return ["dual-jvp", "func-jvp", "double-backward-jvp", "dual-jvp-rows"]
+    return [
+        *("dual-jvp", "func-jvp", "double-backward-jvp", "zero-aware-forward"),
+        "dual-jvp-rows",
+    ]
 
 
 def _jacobian(regime: Regime) -> list[str]:
@@ -58,7 +61,7 @@ def _jacobian(regime: Regime) -> list[str]:
     if regime.m == 1:
         return ["loop-grad", *forward, "loop-grad-rows"]
     first, second = (reverse, forward) if regime.m <= regime.n else (forward, reverse)
-    return [*first, *second, "loop-grad-rows"]
+    return [*first, *second, "zero-aware-forward", "loop-grad-rows"]
 
 
 def _divergence(regime: Regime) -> list[str]:
@@ -80,7 +83,10 @@ def _hessian(regime: Regime) -> list[str]:
 
 
 def _diagonal(regime: Regime) -> list[str]:
-    return ["nested-jvp", "vmap-vhvp", "loop-double-backward", "loop-double-backward-rows"]
+    return [
+        *("nested-jvp", "vmap-vhvp", "loop-double-backward", "taylor2"),
+        "loop-double-backward-rows",
+    ]
 
 
 def _bilaplacian(regime: Regime) -> list[str]:

@@ -16,6 +16,7 @@ from .entries import Entries
 from .executions import EXECUTIONS
 from .functions import Function, first_line, flatten, limit_of_torch, without_traces
 from .guard import Guard, guard
+from .honesty import check_backward
 from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders
 from .refusals import refuse
 from .registry import (
@@ -173,6 +174,8 @@ def _built(setting: Setting, strategy: Strategy, by_table: bool, options: Option
     run = EXECUTIONS[options.execution](ordered, given, options)
     if by_table and unproven(strategy, options.execution, setting.probe.operations):
         run(*given)
+    if options.create_graph and strategy.exact:
+        check_backward(lambda *given: _own(run(*given), _second(setting)), inputs)
     return shaped_run(setting, drawing(strategy, run, inputs, options), entries)
 
 
@@ -183,7 +186,7 @@ def _orders(
 
     after_x: how many probes lie between x and args.
     """
-    second = setting.operator in SECOND_ORDER
+    second = _second(setting)
     if not setting.options.values:
         return lambda *given: _own(evaluate(*given), second)
     after_x += setting.operator in DIRECTIONS
@@ -201,6 +204,10 @@ def _orders(
         return found
 
     return orders
+
+
+def _second(setting: Setting) -> bool:
+    return setting.operator in SECOND_ORDER
 
 
 def _own(found: Tensor | Orders, second: bool) -> Tensor:
