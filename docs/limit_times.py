@@ -54,7 +54,7 @@ def planned(work: Work, f: Function, x: Tensor) -> Prepared:
 def agreed(calls: Mapping[str, Call], dtype: torch.dtype) -> None:
     """Raise Disagreement where what one of the calls gives is not what the others do."""
     values = {name: tensor(call()) for name, call in calls.items()}
-    # A sparse tensor is taken from a dense one; the other way round torch has no rule.
+    # Dense ones first: torch takes sparse from dense, and not dense from sparse.
     first, *others = sorted(values, key=lambda name: values[name].is_sparse)
     expected = values[first]
     for name in others:

@@ -115,11 +115,11 @@ def test_nested_hessians_stand_beside_the_bilaplacian() -> None:
 
 
 def test_lines_of_budgets() -> None:
-    work = Budgeted(JACOBIAN, ("chunked-jacrev",), "mlp-square", 4, ("1 B", "1 MiB"), {"n": 16})
+    work = Budgeted(JACOBIAN, ("chunked-jacrev",), "mlp-square", 4, ("1 B", "16 KiB"), {"n": 16})
     refused, fits = budgeted(work, 0.0)
     assert refused.figure.startswith("refused: ")
-    assert (fits.work, fits.bar) == (work.title, "≤ 100 % of 1 MiB")
-    assert 0 < float(fits.figure.removesuffix(" %")) <= 100
+    assert (fits.work, fits.bar) == (work.title, "≤ 100 % of 16 KiB")
+    assert 50 < float(fits.figure.removesuffix(" %")) <= 100
 
 
 def small(*bars: Bar, operator: Operator = JACOBIAN, plain: tuple[str, ...] = ()) -> Work:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from limit_peers import functional
 from limit_sparse import WORKS, coloured, separable, stored
-from limit_times import Disagreement, agreed, timed
+from limit_times import Disagreement, agreed, planned, timed
 from limit_works import ENTRIES, FUNC, PLAIN, Bar, F
 
 from strategies import STRATEGIES, Operator
@@ -62,16 +63,32 @@ def test_lines_of_a_small_work() -> None:
     assert [line.peer.split()[0] for line in found[1:4]] == ["f", "zeros", "plain"]
 
 
+@pytest.mark.parametrize("execution", ["eager", "traced"])
+def test_plans_are_as_the_bar_says(execution: str) -> None:
+    work = stored("conv-stencil", coloured(2.0, execution=execution), size=4)
+    f, x = work.make(work.dtype)
+    (plan,) = planned(work, f, x)[0].values()
+    assert (plan.options.execution, plan.options.layout) == (execution, "sparse")
+
+
+@pytest.mark.parametrize(
+    ("against", "asked"),
+    [(F, []), (PLAIN, []), (FUNC, ["vmap(jacrev)", "vmap(jacfwd)", "chunked jacrev (64)"])],
+)
+def test_torch_is_asked_for_dense_jacobians_where_a_bar_needs_them(
+    against: str, asked: list[str]
+) -> None:
+    work = stored("conv-stencil", coloured(3.0, against), size=4)
+    assert list(functional(work, *work.make(work.dtype))) == asked
+
+
 DENSE = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+SPARSE = DENSE.to_sparse()
 
 
-@pytest.mark.parametrize("expected", [DENSE, DENSE.to_sparse()])
-def test_sparse_results_must_agree_too(expected: torch.Tensor) -> None:
-    agreed({"sparse": DENSE.to_sparse, "other": lambda: expected}, torch.float32)
+@pytest.mark.parametrize("others", [(DENSE, SPARSE), (SPARSE, DENSE), (SPARSE, SPARSE)])
+def test_sparse_results_must_agree_too(others: tuple[torch.Tensor, torch.Tensor]) -> None:
+    first, second = others
+    agreed({"first": lambda: first, "second": lambda: second}, torch.float32)
     with pytest.raises(Disagreement, match="from"):
-        agreed({"sparse": DENSE.mT.to_sparse, "other": lambda: expected}, torch.float32)
-
-
-def test_torch_is_asked_for_no_dense_jacobian_without_need() -> None:
-    (line,) = timed(stored("conv-stencil", coloured(3.0, F), size=4), 0.01)
-    assert line.peer.startswith("f ")
+        agreed({"first": lambda: first, "second": lambda: second.mT}, torch.float32)
