@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from limit_lines import Call, installed
-from limit_works import DIVERGENCE, HESSIAN, JACOBIAN, LAPLACIAN, Summed
+from limit_works import DIVERGENCE, HESSIAN, JACOBIAN, LAPLACIAN, Function, Summed
 from torch import Tensor, nn
 
 from bench.workloads.vision import AttentionBlock
@@ -23,12 +23,14 @@ OneRow = Callable[[Array], Array]
 Weights = Mapping[str, Any]
 
 
-def jitted(operator: Operator, f: nn.Module, x: Tensor) -> dict[str, Callable[[], Array]]:
+def jitted(operator: Operator, f: Function, x: Tensor) -> dict[str, Callable[[], Array]]:
     """What JAX and folx have for an operator of a network at x, compiled at the first call.
 
-    Empty without JAX, and for networks with a module that has no rule here.
+    Empty without JAX, for what is no network, and for one with a module that has no rule here.
     """
-    if installed("jax") is None or not all(type(module) in RULES for module in f.modules()):
+    if installed("jax") is None or not isinstance(f, nn.Module):
+        return {}
+    if not all(type(module) in RULES for module in f.modules()):
         return {}
     # Read when it is first imported; what other threads do, the clock would count.
     one_thread = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -55,10 +57,12 @@ def forms() -> dict[Operator, dict[str, Callable[[OneRow], OneRow]]]:
 
     first = {"jax jacrev": jacrev, "jax jacfwd": jacfwd}
     folx = {} if installed("folx") is None else {"folx": _folx}
+    laplacian = traced(hessian)
     return {
         JACOBIAN: first,
         HESSIAN: {"jax hessian": hessian},
-        LAPLACIAN: {"jax hessian": traced(hessian), **folx},
+        LAPLACIAN: {"jax hessian": laplacian, **folx},
+        Operator.BILAPLACIAN: {"jax nested hessian": lambda f: laplacian(laplacian(f))},
         DIVERGENCE: {name: traced(form) for name, form in first.items()},
     }
 

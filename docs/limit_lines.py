@@ -85,12 +85,17 @@ def at_least(
 
 
 def at_most(
-    work: str, bar: float, took: Mapping[str, float], name: str, peers: Iterable[str]
+    work: str,
+    bar: float,
+    took: Mapping[str, float],
+    name: str,
+    peers: Iterable[str],
+    unit: str = "×",
 ) -> Line:
     """The line of what is to take so many times as long as the fastest of its peers at most."""
     peer = min(peers, key=took.__getitem__)
     ours, theirs = taking(name, took[name]), taking(peer, took[peer])
-    return Line(work, f"≤ {bar}×", f"{took[name] / took[peer]:.2f}×", ours, theirs)
+    return Line(work, f"≤ {bar}{unit}", f"{took[name] / took[peer]:.2f}{unit}", ours, theirs)
 
 
 def source() -> str:

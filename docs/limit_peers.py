@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from limit_lines import Call
-from limit_works import DIVERGENCE, FLOOR, HESSIAN, JACOBIAN, LAPLACIAN, Work
+from limit_works import (
+    DIVERGENCE,
+    ENTRIES,
+    FLOOR,
+    HESSIAN,
+    JACOBIAN,
+    LAPLACIAN,
+    PLAIN,
+    F,
+    Function,
+    Work,
+)
 from torch import Tensor, nn
 from torch.func import hessian, jacfwd, jacrev, vmap
 
-from strategies import Operator, prepare
+from strategies import Operator, Plan, prepare
 from strategies.functions import row
 
-Function = Callable[..., Tensor]
+# By what bars call them, calls by their names.
+Peers = dict[str, dict[str, Call]]
+
+
+def functional(work: Work, f: Function, x: Tensor) -> dict[str, Call]:
+    """What `torch.func` has, unless no bar is held against it: it may be out of reach there."""
+    if all(bar.is_cost or bar.against == PLAIN for bar in work.bars):
+        return {}
+    found = forms(work.operator, f)
+    if work.chunk:
+        found[f"chunked jacrev ({work.chunk})"] = vmap(jacrev(row(f), chunk_size=work.chunk))
+    return {name: partial(form, x) for name, form in found.items()}
 
 
 def forms(operator: Operator, f: Function) -> dict[str, Function]:
     """What `torch.func` has for an operator."""
     one = row(f)
+    trace = _trace(hessian(one))
     first = {"vmap(jacrev)": vmap(jacrev(one)), "vmap(jacfwd)": vmap(jacfwd(one))}
     second = {"vmap(hessian)": vmap(hessian(one))}
     found: dict[Operator, dict[str, Function]] = {
         JACOBIAN: first,
         HESSIAN: second,
         LAPLACIAN: {name: _trace(form) for name, form in second.items()},
+        Operator.BILAPLACIAN: {"two nested hessian": vmap(_trace(hessian(trace)))},
         DIVERGENCE: {"vmap(jacrev)": _trace(first["vmap(jacrev)"])},
     }
     return found[operator]
@@ -44,6 +69,32 @@ def plain(work: Work, f: Function, x: Tensor) -> dict[str, Call]:
     return {f"plain {name}": call(name) for name in work.plain}
 
 
+def bounds(work: Work, f: Function, x: Tensor, plans: Mapping[str, Plan]) -> Peers:
+    """What bars are to be near to, by what they call it.
+
+    plans: of the bars, by their labels; zeros and entries are those of a dense result.
+    """
+    asked = {bar.against: plans[bar.label] for bar in work.bars if bar.label in plans}
+    found: Peers = {}
+    if FLOOR in asked:
+        assert isinstance(f, nn.Module)
+        found[FLOOR] = floors(f, x)
+    if F in asked:
+        found[F] = {F: partial(f, x)}
+    if ENTRIES in asked:
+        dense = asked[ENTRIES](x)
+        assert isinstance(dense, Tensor)
+        found[ENTRIES] = {ENTRIES: zeros_and_entries(dense)}
+    return found
+
+
+def zeros_and_entries(dense: Tensor) -> Call:
+    """What a dense result with these entries costs, whoever computed them."""
+    at = dense.flatten().nonzero()[:, 0]
+    values, size = dense.flatten()[at], dense.numel()
+    return lambda: torch.zeros(size, dtype=dense.dtype).index_copy_(0, at, values)
+
+
 Multiply = Callable[[Tensor, Tensor, Tensor], object]
 
 
@@ -58,10 +109,8 @@ def by_convolution(rows: Tensor, weight: Tensor, out: Tensor) -> None:
     torch.conv2d(image, weight[:, :, None, None], dilation=2)
 
 
-def floors(work: Work, f: nn.Module, x: Tensor) -> dict[str, Call]:
-    """The floor by each way to multiply, where the work has a bar for it."""
-    if all(bar.against != FLOOR for bar in work.bars):
-        return {}
+def floors(f: nn.Module, x: Tensor) -> dict[str, Call]:
+    """The floor by each way to multiply."""
     ways: dict[str, Multiply] = {"torch.mm": by_product}
     if x.dtype == torch.float32:
         ways["torch.conv2d"] = by_convolution

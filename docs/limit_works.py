@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bench.workloads import find_workload
 from strategies import Operator
 
-Made = tuple[nn.Module, Tensor]
+Function = Callable[..., Tensor]
+Made = tuple[Function, Tensor]
 Make = Callable[[torch.dtype], Made]
 
 F32, F64 = torch.float32, torch.float64
@@ -21,6 +22,7 @@ JACOBIAN, HESSIAN, LAPLACIAN = Operator.JACOBIAN, Operator.HESSIAN, Operator.LAP
 DIVERGENCE, HVP = Operator.DIVERGENCE, Operator.HVP
 
 FUNC, PLAIN, FLOOR = "torch.func", "plain", "GEMM floor"
+F, ENTRIES = "f", "zeros and entries"
 # Of glibc: no block is mapped afresh, or given back, at each call.
 THRESHOLDS = (
     ("MALLOC_MMAP_THRESHOLD_", str(2**30)),
@@ -32,30 +34,42 @@ THRESHOLDS = (
 class Bar:
     """At least so many times as fast as what it is held against, or at most so many times as slow.
 
-    against: `torch.func`, one of its forms, `plain` (the best of the work's plain strategies), or
-    the floor, the method's own products of matrices.
+    against: to be faster than, `torch.func`, one of its forms, or `plain` (the best of the work's
+    plain strategies); to be near to, the floor (the method's own products of matrices), f (one call
+    of it), or zeros and entries (what any dense result costs: these written into those).
     """
 
     strategy: str
     figure: float
     against: str = FUNC
     execution: str = "eager"
+    layout: Literal["dense", "sparse"] = "dense"
 
     @property
     def label(self) -> str:
-        return self.strategy if self.execution == "eager" else f"{self.strategy}, {self.execution}"
+        usual = ("eager", "dense")
+        ways = [way for way in (self.execution, self.layout) if way not in usual]
+        return ", ".join([self.strategy, *ways])
+
+    @property
+    def is_cost(self) -> bool:
+        return self.against in (FLOOR, F, ENTRIES)
+
+    @property
+    def unit(self) -> str:
+        return " F" if self.against == F else "×"
 
     @property
     def text(self) -> str:
-        return f"{'≤' if self.against == FLOOR else '≥'} {self.figure}×"
+        return f"{'≤' if self.is_cost else '≥'} {self.figure}{self.unit}"
 
 
 @dataclass(frozen=True)
 class Work:
     """A function, where, and the bars of one operator.
 
-    plain: strategies that torch alone has. environment: variables of the process that measures it;
-    where they are not set, a child of its own does.
+    plain: strategies that torch alone has. chunk: rows at once of one more form of `torch.func`.
+    environment: variables of the process that measures it; where they are not set, a child does.
     """
 
     name: str
@@ -64,6 +78,7 @@ class Work:
     bars: tuple[Bar, ...]
     dtype: torch.dtype = F32
     plain: tuple[str, ...] = ()
+    chunk: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -178,8 +193,10 @@ WORKS: tuple[Work, ...] = (
         (
             Bar("closed-form-forward", 2.3, PLAIN),
             Bar("closed-form-reverse", 2.3, PLAIN),
+            Bar("closed-form-reverse", 2.3, PLAIN, "traced"),
             Bar("closed-form-forward", 6.0),
             Bar("closed-form-reverse", 6.0),
+            Bar("closed-form-reverse", 6.0, execution="traced"),
             Bar("closed-form-reverse", 14.0, "vmap(jacrev)", "compile"),
             Bar("vmap-jacrev", 14.0, "vmap(jacrev)", "compile"),
         ),
@@ -220,7 +237,7 @@ COUNTS: tuple[Work, ...] = (
         HVP,
         mlp(64, 64, 64, 1, B=64),
         tuple(
-            Bar(s, 4.1, execution="traced")
+            Bar(s, 4.1, F, "traced")
             for s in ("forward-over-reverse", "reverse-over-reverse", "reverse-over-forward")
         ),
     ),

@@ -157,8 +157,7 @@ def strategy(
     Its name with dashes is the public name, the first line of its docstring the sentence that the
     report prints. `chunks` says that it honours `options.chunk`; `not_differentiable` is the
     reason for which it refuses `create_graph`; `sparse` says that it offers `layout="sparse"`. An
-    estimator says `exact=False` and, by `draws`,
-    what its probes are.
+    estimator says `exact=False` and, by `draws`, what its probes are.
     """
 
     def register(prepare: Prepare) -> Prepare:
@@ -167,18 +166,8 @@ def strategy(
             raise DuplicateStrategy(f"there already is a strategy {public!r} for {operator}")
         summary = (prepare.__doc__ or "").strip().partition("\n")[0]
         STRATEGIES[operator, public] = Strategy(
-            public,
-            operator,
-            mode,
-            sweep,
-            summary,
-            prepare,
-            exact,
-            frozenset(needs),
-            chunks,
-            not_differentiable,
-            sparse,
-            draws,
+            *(public, operator, mode, sweep, summary, prepare, exact, frozenset(needs)),
+            *(chunks, not_differentiable, sparse, draws),
         )
         return prepare
 

@@ -9,13 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import limit_budgets
 import limit_jax
 import limit_lines
+import limit_orders
+import limit_sparse
+import limit_times
 import limits
 import pytest
 import torch
+from limit_budgets import Budgeted, budgeted
 from limit_lines import HEAD, RULE, Line, Part, command, lines_in, written
 from limit_peers import Multiply, by_convolution, by_product, laplacian_products
+from limit_times import Disagreement, timed
 from limit_works import COUNTS, FLOOR, WORKS, Bar, Work, known, mlp
 from torch import Tensor, nn
 
@@ -54,8 +60,10 @@ ASKED = [
     (f"{TALL} float64", "cross-country", "≥ 1.6×", "vmap(jacfwd)"),
     (SMALL, "closed-form-forward", "≥ 2.3×", "plain"),
     (SMALL, "closed-form-reverse", "≥ 2.3×", "plain"),
+    (SMALL, "closed-form-reverse, traced", "≥ 2.3×", "plain"),
     (SMALL, "closed-form-forward", "≥ 6.0×", "torch.func"),
     (SMALL, "closed-form-reverse", "≥ 6.0×", "torch.func"),
+    (SMALL, "closed-form-reverse, traced", "≥ 6.0×", "torch.func"),
     (SMALL, "closed-form-reverse, compile", "≥ 14.0×", "vmap(jacrev)"),
     (SMALL, "vmap-jacrev, compile", "≥ 14.0×", "vmap(jacrev)"),
     ("hessian 3-64×4-1 B=256 float32", "closed-form, compile", "≥ 5.5×", "vmap(hessian)"),
@@ -84,7 +92,34 @@ def test_plain_strategies_are_there() -> None:
 
 
 def test_titles_are_told_apart() -> None:
-    assert len(limits.PARTS) == len(WORKS) + len(COUNTS)
+    joined = (limit_orders, limit_sparse, limit_budgets)
+    assert len(limits.PARTS) == len([*WORKS, *COUNTS, *(t for made in joined for t in made.PARTS)])
+
+
+def test_a_work_with_lines_of_its_own_weighs_the_laplacian() -> None:
+    work = replace(limit_orders.WEIGHTED, make=mlp(3, 4, 4, 1, B=2))
+    first, second = limit_orders.weighted(work, 0.01)
+    assert (first.bar, second.bar) == ("≥ 10.0×", "≥ 15.0×")
+    assert {line.peer.rpartition(" ")[0].rpartition(" ")[0] for line in (first, second)} == {
+        limit_orders.PEER
+    }
+
+
+@pytest.mark.usefixtures("jax")
+def test_nested_hessians_stand_beside_the_bilaplacian() -> None:
+    work = replace(limit_orders.NESTED, make=mlp(3, 4, 4, 1, B=2))
+    first, second = timed(work, 0.01)
+    assert (first.bar, second.bar) == ("≥ 4.5×", "≥ 7.0×")
+    assert first.peer.startswith("two nested hessian")
+    assert "jax nested hessian" in first.jax
+
+
+def test_lines_of_budgets() -> None:
+    work = Budgeted(JACOBIAN, ("chunked-jacrev",), "mlp-square", 4, ("1 B", "16 KiB"), {"n": 16})
+    refused, fits = budgeted(work, 0.0)
+    assert refused.figure.startswith("refused: ")
+    assert (fits.work, fits.bar) == (work.title, "≤ 100 % of 16 KiB")
+    assert 50 < float(fits.figure.removesuffix(" %")) <= 100
 
 
 def small(*bars: Bar, operator: Operator = JACOBIAN, plain: tuple[str, ...] = ()) -> Work:
@@ -93,7 +128,7 @@ def small(*bars: Bar, operator: Operator = JACOBIAN, plain: tuple[str, ...] = ()
 
 def test_lines_of_a_small_work() -> None:
     bars = (Bar("closed-form-reverse", 2.0), Bar("nobody", 3.0), Bar("loop-grad", 1.0, "plain"))
-    first, second, third = limits.timed(small(*bars, plain=("loop-grad",)), 0.01)
+    first, second, third = timed(small(*bars, plain=("loop-grad",)), 0.01)
     assert first.bar == "≥ 2.0×"
     assert first.figure.endswith("×")
     assert first.peer.startswith("vmap(jac")
@@ -104,20 +139,20 @@ def test_lines_of_a_small_work() -> None:
 @pytest.mark.parametrize("execution", ["eager", "compile"])
 def test_a_refusal_is_a_line(execution: str) -> None:
     bar = Bar("closed-form", 2.0, execution=execution)
-    (line,) = limits.timed(Work("block", LAPLACIAN, known("attention", 2), (bar,)), 0.01)
+    (line,) = timed(Work("block", LAPLACIAN, known("attention", 2), (bar,)), 0.01)
     assert (line.bar, line.strategy) == ("≥ 2.0×", bar.label)
     assert line.figure.startswith("refused: ")
 
 
 def test_what_disagrees_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "jitted", lambda *_: {"folx": lambda: torch.ones(2, 2, 3)})
-    with pytest.raises(limits.Disagreement, match="folx is"):
-        list(limits.timed(small(Bar("closed-form-reverse", 2.0)), 0.01))
+    monkeypatch.setattr(limit_times, "jitted", lambda *_: {"folx": lambda: torch.ones(2, 2, 3)})
+    with pytest.raises(Disagreement, match="folx is"):
+        list(timed(small(Bar("closed-form-reverse", 2.0)), 0.01))
 
 
 def test_the_floor_has_a_line() -> None:
     work = Work("small", LAPLACIAN, mlp(3, 4, 4, 1, B=2), (Bar("closed-form", 1.3, FLOOR),))
-    (line,) = limits.timed(work, 0.01)
+    (line,) = timed(work, 0.01)
     assert (line.bar, line.peer.rpartition(" ")[0][:10]) == ("≤ 1.3×", "GEMM floor")
 
 
@@ -186,7 +221,10 @@ def jax(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, made)
         return made
 
-    numpy = module("jax.numpy", asarray=torch.as_tensor, tanh=torch.tanh, trace=torch.trace)
+    def trace(x: Tensor, axis1: int, axis2: int) -> Tensor:
+        return x.diagonal(dim1=axis1, dim2=axis2).sum(-1)
+
+    numpy = module("jax.numpy", asarray=torch.as_tensor, tanh=torch.tanh, trace=trace)
     func = {name: getattr(torch.func, name) for name in ("vmap", "hessian", "jacrev", "jacfwd")}
     config = SimpleNamespace(update=lambda *_: None)
     module("jax", numpy=numpy, jit=jit, config=config, **func)
@@ -196,7 +234,7 @@ def jax(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("jax")
 def test_jax_stands_beside_ours() -> None:
-    (line,) = limits.timed(small(Bar("closed-form-reverse", 2.0)), 0.01)
+    (line,) = timed(small(Bar("closed-form-reverse", 2.0)), 0.01)
     first, second = line.jax.split(", ")
     assert {first.split()[2], second.split()[2]} == {"jacrev", "jacfwd"}
     assert first.partition("×")[0] <= second.partition("×")[0]
