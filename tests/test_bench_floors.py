@@ -22,7 +22,7 @@ from bench.floors import METHODS, Floor, floor
 from bench.forward import Rounds
 from bench.grid import blocks, cases
 from bench.problem import Layers, Problem, direction
-from bench.products import floor_of, parts, products_seconds
+from bench.products import floor_of, parts, products_seconds, ways
 from bench.record import Row
 from bench.workloads.networks import mlp
 from strategies import STRATEGIES, Operator, Refusal, strategies_for, strategy
@@ -339,6 +339,23 @@ def test_what_declares_no_layers_or_is_another_result_has_no_floor(estimate: str
 def test_layers_of_other_widths_are_an_error_that_says_so() -> None:
     with pytest.raises(ValueError, match=r"layers of \(4, 5, 2\) units.* 3 inputs and 2 outputs"):
         floor_of(subject_of(Layers((4, 5, 2))))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batch", "expected"),
+    [(torch.float32, (), 2), (torch.float64, (), 1), (torch.float32, (3,), 1)],
+)
+def test_ways_are_ways_to_one_product(
+    dtype: torch.dtype, batch: tuple[int, ...], expected: int
+) -> None:
+    torch.manual_seed(0)
+    left, right = (torch.randn(*batch, *size, dtype=dtype) for size in ((40, 6), (6, 5)))
+    found = [way() for way in ways(left, right, left.new_empty(*batch, 40, 5))]
+    assert len(found) == expected
+    for each in found:
+        assert isinstance(each, torch.Tensor)
+        rows = each.permute(0, 2, 3, 1) if each.dim() == 4 else each
+        torch.testing.assert_close(rows.reshape(*batch, 40, 5), left @ right)
 
 
 def test_the_products_of_a_problem_are_timed_once() -> None:
