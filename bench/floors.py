@@ -153,6 +153,15 @@ def _laplacian(chain: Chain) -> Methods:
         yield tangents + curved
 
 
+def _bilaplacian(chain: Chain) -> Methods:
+    """k tangents, their k (k + 1) / 2 second derivatives, the k tangents of the Laplacian, and the
+    bilaplacian, through every layer but the first; behind the last that bends the last of them."""
+    last, w = chain.L - 1, chain.widths
+    for k, made in ((chain.n, ()), (w[1], (_symmetric(w[1], chain.n, 1),))):
+        fields = k + k * (k + 1) // 2 + k + 1
+        yield (*made, *chain.up(fields, 2, last), *chain.up(1, last + 1, last + 1))
+
+
 def _compressed(chain: Chain) -> Products:
     """The tangents of all layers, made fewer where a layer has fewer units than there are."""
 
@@ -247,6 +256,7 @@ METHODS: Mapping[Operator, Callable[[Chain], Methods]] = {
     Operator.HESSIAN: _hessian,
     Operator.HESSIAN_DIAGONAL: _diagonal,
     Operator.LAPLACIAN: _laplacian,
+    Operator.BILAPLACIAN: _bilaplacian,
 }
 
 # Numbers of the result of one row.
@@ -260,6 +270,7 @@ _RESULT: Mapping[Operator, Callable[[int, int], int]] = {
     Operator.HESSIAN: lambda n, m: m * n * n,
     Operator.HESSIAN_DIAGONAL: lambda n, m: m * n,
     Operator.LAPLACIAN: lambda n, m: m,
+    Operator.BILAPLACIAN: lambda n, m: m,
 }
 
 
