@@ -103,19 +103,18 @@ def _seconds(
     )
 
 
-def against(cases: pd.DataFrame, exact: pd.Series) -> pd.DataFrame:
-    """The cases with the floor of every problem: where none is declared, the least own limit of its
-    exact ways, and `cheapest`, the strategy that has it (else None)."""
+def against(cases: pd.DataFrame) -> pd.DataFrame:
+    """Exact cases with the floor of every problem: where none is declared, the least own limit of
+    its ways, and `cheapest`, the strategy that has it (else None)."""
     found = cases.assign(cheapest=pd.Series(None, index=cases.index, dtype=object))
     for _, group in cases.groupby(["where", "contest"], sort=False):
-        judged = group[exact[group.index]]
-        limits = judged["limit_s"].dropna()
+        limits = group["limit_s"].dropna()
         if group["floor_s"].notna().any() or limits.empty:
             continue
-        best = judged.loc[limits.idxmin()]
+        best = group.loc[limits.idxmin()]
         found.loc[group.index, "floor_s"] = best["limit_s"]
         found.loc[group.index, "floor_passes"] = best["forward_flops_ratio"]
         found.loc[group.index, "floor_bound"] = best["bound"]
         found.loc[group.index, "cheapest"] = best["strategy"]
-        found.loc[judged.index, "eta"] = best["limit_s"] / judged["evaluate_s"]
+        found.loc[group.index, "eta"] = best["limit_s"] / group["evaluate_s"]
     return found

@@ -94,11 +94,12 @@ def _along(f: Function, x: Tensor, v: Tensor, order: int) -> Tensor:
     with torch.enable_grad():
         z = x.detach().clone().requires_grad_()
         found = f(z.clone())
-        for _ in range(order):
+        for left in reversed(range(order)):
             if not found.requires_grad:
                 return torch.zeros_like(found)
+            # A compiled backward cannot be kept.
             (pulled,) = torch.autograd.grad(
-                found.sum(), z, create_graph=True, materialize_grads=True
+                found.sum(), z, create_graph=left > 0, materialize_grads=True
             )
             found = (pulled * v).reshape(len(x), -1).sum(1)
     return found.detach()

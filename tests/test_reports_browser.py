@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import NARROW, PAPER, REQUIRED, THEMES, WIDE, Theme, Visit, chromium, visit
 from made_runs import GOLDEN, rows, write
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from processes import ROOT
 
 from reports.__main__ import main
@@ -251,15 +251,18 @@ def test_your_own_sizes_find_the_nearest_measured_case(
         form.locator("[name=op]").select_option("jacobian")
         for name, size in (("n", 9), ("m", 240), ("B", 16)):
             form.locator(f"[name={name}]").fill(str(size))
-        found = form.locator("output").inner_text().splitlines()
+        # Unpacking the data takes a moment.
+        output = form.locator("output")
+        expect(output).to_contain_text("case: mlp-tall, n = 8, m = 256, B = 16.")
+        found = output.inner_text().splitlines()
         assert found[0] == "Nearest measured case: mlp-tall, n = 8, m = 256, B = 16."
         assert re.fullmatch(r"[a-z-]+: [\d.]+ µs, [\d.]+ [KM]iB at the peak", found[1])
         least = float(re.search(r"([\d.]+) KiB", found[1])[1]) / 1024
         form.locator("[name=mem]").fill(str(least / 2))
-        assert found[1] not in form.locator("output").inner_text()
-        asked, view = form.locator("output").inner_text(), opened.page.url.partition("#")[2]
+        expect(output).not_to_contain_text(found[1])
+        asked, view = output.inner_text(), opened.page.url.partition("#")[2]
     with visit(browser, default_grid.file, view=view) as again:
-        assert again.page.locator("#finder output").inner_text() == asked
+        expect(again.page.locator("#finder output")).to_have_text(asked)
 
 
 def test_results_are_filtered_and_compared_and_the_address_keeps_it(

@@ -71,7 +71,7 @@ QUESTIONS: dict[str, Callable[[list[str]], str]] = {
     )[7],
     "What failed, and why?": lambda t: " ".join(cells(t, "odd", "Cases without a time")[2:4]),
     "Did anything regress?": lambda t: sentence(t, r"^Compared: (.*)$"),
-    "How far from the limit?": lambda t: sentence(t, r"η = (\d+ %) of its limit"),
+    "How far from the limit?": lambda t: sentence(t, r"η = (\d+ %) of the least work"),
     "What does the Hessian take in memory?": lambda t: cells(t, "Hessian")[5],
     "How sure are the times?": lambda t: sentence(t, r"known to (± \d+ %) or better"),
     "On which torch?": lambda t: sentence(t, r"torch (\S+) "),

@@ -41,19 +41,8 @@ def section(found: Answer) -> Section:
 def compared(found: Answer) -> pd.DataFrame:
     """The eager cases that were counted, beside the floor of their problem."""
     ok = plain(found.cases[found.cases["status"] == "ok"])
-    table = against(ok, _exact(found, ok))
+    table = against(ok)
     return table[table["flops"].notna()]
-
-
-def _exact(found: Answer, cases: pd.DataFrame) -> pd.Series:
-    """Whether each case is of a strategy that estimates nothing."""
-    known = {
-        (letter, name): bool(own.get("exact", True))
-        for letter, run in zip(found.letters, found.runs, strict=True)
-        for name, own in run.header.get("strategies", {}).items()
-    }
-    names = zip(cases["run"], cases["operator"] + "/" + cases["strategy"], strict=True)
-    return pd.Series([known.get(each, True) for each in names], index=cases.index, dtype=bool)
 
 
 def _finding(table: pd.DataFrame) -> str:
