@@ -62,7 +62,11 @@ def check_plan(made: Subject, plan: Plan, result: Tensor, references: Path) -> C
     """Judge a plan by its result, and that of an estimator by further ones too."""
     if made.strategy().exact or wrong_kind(made, result):
         return check(made, result, references)
-    found = _evaluations(made, plan, result)
+    telling = _telling(made)
+    if isinstance(telling, Refusal):
+        reason = f"values=True, which gives its variance, is refused: {telling.reason}"
+        return Checked("unsupported", reason)
+    found = _evaluations(made, plan, telling, result)
     if isinstance(found, str):
         return Checked("wrong", found)
     return judge_estimates(made, found, reference_of(made, references))
@@ -101,15 +105,17 @@ def _precision(made: Subject, found: Evaluations, trusted: Reference) -> dict[st
     }
 
 
-def _evaluations(made: Subject, plan: Plan, result: Tensor) -> Evaluations | str:
-    """Results of the plan, the given one first, and the variances that go with such; or why there
-    are none."""
+def _telling(made: Subject) -> Plan | Refusal:
+    """The plan that gives the variance too."""
     setting = made.setting()
     setting = replace(setting, options=replace(setting.options, values=True))
     # Whether its operations are safe was asked when the plan was prepared.
-    telling = attempt(setting, made.strategy(), by_table=False)
-    if isinstance(telling, Refusal):
-        return f"values=True, which gives its variance, is refused: {telling.reason}"
+    return attempt(setting, made.strategy(), by_table=False)
+
+
+def _evaluations(made: Subject, plan: Plan, telling: Plan, result: Tensor) -> Evaluations | str:
+    """Results of the plan, the given one first, and the variances that go with such; or what is
+    wrong with these."""
     orders = telling(*made.inputs)
     if not isinstance(orders, Estimate) or orders.variance is None:
         return "an estimator that reports no variance"

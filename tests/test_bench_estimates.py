@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from bench import commands
+from bench import check_estimates, commands
 from bench.case import Case, Subject, case_from_axes, subject
 from bench.check_estimates import CALLS, Evaluations, judge_estimates
 from bench.compare import Reference
 from bench.grid import Block, blocks, cases
 from bench.reference import reference
-from strategies import STRATEGIES, Estimate, Operator, Strategy, strategy
+from strategies import STRATEGIES, Estimate, Operator, Refusal, Strategy, strategy
 from strategies.diagonals import curve
 from strategies.drawing import dimensions, signs
 from strategies.estimators import averaged
@@ -167,6 +167,17 @@ def test_every_estimator_of_the_suite_passes(found: Strategy, tmp_path: Path) ->
     for case in cases(blocks("smoke"), only=[f"{found.operator}/{found.name}/"]):
         row = commands._checked(case, tmp_path)
         assert (row["status"], row["reason"]) == ("ok", ""), case.id
+
+
+def test_of_one_without_a_variance_nobody_can_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        check_estimates, "_telling", lambda made: Refusal("hutchinson", "no orders")
+    )
+    row = commands._checked(Case(LAPLACIAN, "hutchinson", *SMALL), tmp_path)
+    assert row["status"] == "unsupported"
+    assert row["reason"] == "values=True, which gives its variance, is refused: no orders"
 
 
 def made() -> tuple[Subject, Reference]:
