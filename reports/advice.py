@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import words
-from .summary import by_pass, interval
+from .summary import BASELINES, by_pass, interval
 
 # Four times as many outputs as inputs is tall, four times as many inputs wide.
 SKEW = 4
@@ -55,10 +55,19 @@ def advice(rows: pd.DataFrame, table: pd.DataFrame, factors: pd.DataFrame) -> pd
     ok = regimes(table[table["status"] == "ok"])
     ok = ok.merge(factors[["id", "speedup"]], on="id", how="left")
     keys = ["operator", "shape", "device", "threads", "purpose", "execution"]
+    plain = ok[ok["strategy"] == ok["operator"].map(BASELINES)]["contest"]
     found = [
-        _answer(rows, group, dict(zip(keys, key, strict=True))) for key, group in ok.groupby(keys)
+        _answer(rows, _asked_of_all(group, plain), dict(zip(keys, key, strict=True)))
+        for key, group in ok.groupby(keys)
     ]
     return pd.DataFrame([row for row in found if row], columns=COLUMNS)
+
+
+def _asked_of_all(group: pd.DataFrame, plain: pd.Series) -> pd.DataFrame:
+    """Without the contests that were asked of a few strategies alone, which the plain way is not
+    among: who solved all would be one of those few."""
+    whole = group[group["contest"].isin(plain)]
+    return whole if len(whole) else group
 
 
 def _answer(

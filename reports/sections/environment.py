@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import words
 from ..answer import Answer, environment
 from ..blocks import Block, Cell, Fold, Prose, Section, Sheet, Terms, number
 
@@ -27,19 +26,15 @@ def _known(found: Answer, what: str) -> dict[str, dict[str, Any]]:
     return {name: said for run in found.runs for name, said in run.header.get(what, {}).items()}
 
 
-def strategies(found: Answer) -> Sheet:
-    """Every strategy with the sentence it gives of itself."""
+def strategies(found: Answer) -> Terms:
+    """Every strategy with the sentence it gives of itself, how it works, and what it needs."""
     known = _known(found, "strategies")
-    rows = tuple(
-        (
-            Cell(f"{s['operator']}: {s['name']}"),
-            Cell(f"{s['mode']}, {s['sweep']}"),
-            Cell(s["summary"]),
-            Cell(", ".join(s.get("needs", [])) or words.NOTHING),
-        )
-        for s in known.values()
-    )
-    return Sheet("Strategies", ("strategy", "mode, sweep", "how", "needs"), rows)
+    return Terms(tuple((f"{s['operator']}: {s['name']}", _said(s)) for s in known.values()))
+
+
+def _said(strategy: dict[str, Any]) -> str:
+    needs = "".join(f"; needs {need}" for need in [", ".join(strategy.get("needs", []))] if need)
+    return f"{strategy['summary']} ({strategy['mode']}, {strategy['sweep']}{needs})"
 
 
 def workloads(found: Answer) -> Sheet:

@@ -24,22 +24,26 @@ def section(found: Answer) -> Section:
 
 
 def failures(found: Answer) -> Sheet:
-    """Every case that is not ok."""
+    """Every case that is not ok; those of a problem that say the same share a line."""
     there = found.every[found.every["status"] != "ok"]
+    there = there.assign(reason=[str(said).partition("\n")[0] for said in there["reason"]])
     there = there.sort_values("status", key=lambda s: s == "unsupported", kind="stable")
     again = dict(zip(found.letters, found.runs, strict=True))
-    rows = tuple(
-        (
-            Cell(str(case["way"])),
-            Cell(str(case["contest"]).replace("/", " ")),
-            Cell(str(case["status"]), kind="failed" if case["status"] != "unsupported" else ""),
-            Cell(str(case["reason"]).partition("\n")[0], kind="prose"),
-            Cell(_again(again[case["run"]], case["id"]), kind="code"),
+    rows = []
+    for (run, contest, status, reason), own in there.groupby(
+        ["run", "contest", "status", "reason"], sort=False
+    ):
+        rows.append(
+            (
+                Cell(", ".join(own["way"])),
+                Cell(str(contest).replace("/", " ")),
+                Cell(str(status), kind="failed" if status != "unsupported" else ""),
+                Cell(str(reason), kind="prose"),
+                Cell(_again(again[str(run)], own["id"].iloc[0]), kind="code"),
+            )
         )
-        for _, case in there.iterrows()
-    )
     heads = ("strategy", "problem", "status", "reason", "see it again")
-    return Sheet("Cases without a time", heads, rows)
+    return Sheet("Cases without a time", heads, tuple(rows))
 
 
 def _again(run: Run, case: str) -> str:

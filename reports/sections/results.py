@@ -30,9 +30,12 @@ def section(found: Answer) -> Section:
         return _section((Prose("No case was measured."),))
     blocks: list[Block] = [Prose(_LEAD), Chooser(tuple(sorted(set(cases["strategy"]))))]
     for operator in ordered(list(cases["operator"])):
-        own = columned(cases[cases["operator"] == operator])
-        memory = Fold("Memory at the peak", (_memory(operator, own),))
-        blocks.append(Fold(operator, (_times(operator, own), memory), open=True))
+        whole, some = _apart(columned(cases[cases["operator"] == operator]))
+        memory = Fold(
+            "Memory at the peak", tuple(_memory(*part) for part in _titled(operator, whole, some))
+        )
+        times = [_times(*part) for part in _titled(operator, whole, some)]
+        blocks.append(Fold(operator, (*times, memory), open=True))
     profile = _profile(found)
     blocks += [profile] if profile else []
     blocks += [estimated] if estimated else []
@@ -52,6 +55,20 @@ def columned(cases: pd.DataFrame) -> pd.DataFrame:
     plain_first = ["where", "create_graph", "chunked", "executed", "natural"]
     chunked, executed = found["chunk"].notna(), found["execution"] != "eager"
     return found.assign(chunked=chunked, executed=executed).sort_values(plain_first, kind="stable")
+
+
+def _apart(own: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was asked of most strategies, and what of a few, which would leave a matrix empty."""
+    asked = own.groupby("column")["strategy"].nunique()
+    most = own["column"].map(asked) * 2 >= asked.max()
+    return own[most], own[~most]
+
+
+def _titled(
+    operator: str, whole: pd.DataFrame, some: pd.DataFrame
+) -> list[tuple[str, pd.DataFrame]]:
+    parts = [(operator, whole), (f"{operator}, of some strategies", some)]
+    return [(title, part) for title, part in parts if len(part)]
 
 
 def _natural(name: str) -> tuple[tuple[int, float, str], ...]:
