@@ -65,9 +65,11 @@ def advice(rows: pd.DataFrame, table: pd.DataFrame, factors: pd.DataFrame) -> pd
 
 def _asked_of_all(group: pd.DataFrame, plain: pd.Series) -> pd.DataFrame:
     """Without the contests that were asked of a few strategies alone, which the plain way is not
-    among: who solved all would be one of those few."""
+    among: who solved all would be one of those few. Nor those of sparse results, if any is not."""
     whole = group[group["contest"].isin(plain)]
-    return whole if len(whole) else group
+    group = whole if len(whole) else group
+    dense = group[group["layout"] == "dense"]
+    return dense if len(dense) else group
 
 
 def _answer(

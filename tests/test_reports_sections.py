@@ -103,6 +103,24 @@ def test_another_execution_that_is_faster_is_named(tmp_path: Path) -> None:
     assert square[6].text == "a execution=traced: 0.25× the time"
 
 
+def test_a_sparse_result_is_not_a_faster_way_to_a_dense_one(tmp_path: Path) -> None:
+    lines = rows(lambda s, n: 4e-3, strategies=["a"], noise=0)
+    sparse = {"layout": "sparse", "noise": 0}
+    lines += rows(lambda s, n: 2e-3, strategies=["b"], **sparse)
+    lines += rows(lambda s, n: 1e-3, strategies=["b"], execution="traced", **sparse)
+    (square,) = [r for r in use.short(answered(tmp_path, lines)).rows if "square" in r[0].text]
+    assert (square[1].text, square[6].text) == ("a", "–")
+
+
+def test_a_contest_of_a_few_strategies_does_not_choose_the_winner(tmp_path: Path) -> None:
+    """`b` wins where all were asked; where two were, `a` does by far."""
+    slow = {"loop-grad": 8e-3, "a": 4e-3, "b": 1e-3}
+    lines = rows(lambda s, n: slow[s], strategies=list(slow), noise=0)
+    lines += rows(lambda s, n: 1e-5, strategies=["a"], sizes=(32,), noise=0)
+    (square,) = [r for r in use.short(answered(tmp_path, lines)).rows if "square" in r[0].text]
+    assert square[1].text == "b"
+
+
 # Several runs
 
 
