@@ -21,10 +21,15 @@ _LARGE = 20480
 _WORTH, _ROWS, _ROWS_TURNED = 2**22, 48, 256
 
 
+# Without it such a convolution is slower than the product.
+_ONEDNN = torch.backends.mkldnn.is_available()
+
+
 def _pays(rows: Tensor, weight: Tensor) -> bool:
     """weight: `[out, k]`."""
     return (
-        (size := rows.numel()) > _LARGE
+        _ONEDNN
+        and (size := rows.numel()) > _LARGE
         and size * len(weight) >= _WORTH
         and rows.dtype is torch.float32
         and rows.device.type == "cpu"

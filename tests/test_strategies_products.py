@@ -49,6 +49,15 @@ def test_products(size: tuple[int, int, int, bool], lead: tuple[int, ...]) -> No
         assert (mine.double().reshape(R, out) - expected).norm() <= 1e-6 * expected.norm()
 
 
+def test_without_the_other_library_all_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_ONEDNN", False)
+    rows, weight = draw(300, 128, seed=1).float(), draw(160, 128, seed=2).float()
+    with Convolutions() as convolutions:
+        products.linear(rows, weight)
+        products.by_matrix(rows, weight.mT)
+    assert convolutions.seen == 0
+
+
 def test_float64_is_left_to_torch() -> None:
     rows, weight = draw(300, 128, seed=1), draw(160, 128, seed=2)
     with Convolutions() as convolutions:
