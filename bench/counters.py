@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from .measure import collector_off
+from strategies.memory import collector_off
+
 from .storages import Storages, has_memory, held_bytes, strided
 
 
@@ -173,13 +174,3 @@ def _fallback_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 def _fallbacks(said: list[warnings.WarningMessage]) -> int:
     return sum("batching rule" in str(warning.message) for warning in said)
-
-
-def cuda_peak_bytes(call: Callable[[], object]) -> int:
-    """Bytes that one call takes from the device's allocator above what lived before it."""
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated() - before)

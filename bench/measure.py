@@ -12,6 +12,8 @@ from math import ceil
 import psutil
 import torch
 
+from strategies.memory import collector_off
+
 WARMUP_CALLS = 3
 WARMUP_S = 0.2
 SETTLED = 0.05
@@ -123,18 +125,6 @@ def freeze_imports() -> None:
     """Keep what the imports left out of every later collection: torch's modules take 0.1 s each."""
     gc.collect()
     gc.freeze()
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """Let cycles of references stay, so that what is freed when does not depend on the past."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from strategies.memory import collector_off
+
 from . import measure
 from .brackets import Product
 from .case import Subject
@@ -58,7 +60,7 @@ def products_seconds(
 def _timed(call: Callable[[], None]) -> Rounds:
     iterations = max(1, ceil(ROUND_S / measure.warm_up(call).call_s))
     # Nothing is allocated, so there is nothing to collect before.
-    with measure.collector_off():
+    with collector_off():
         return measure.rounds(call, measure.Sizing(measure.LEAST_ROUNDS, iterations))
 
 

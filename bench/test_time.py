@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from strategies import Plan, Refusal
+from strategies.memory import cuda_peak_bytes
 
 from . import measure
 from .case import Case, Subject, subject
@@ -20,7 +21,6 @@ from .check import Checked
 from .check_estimates import check_plan
 from .controls import Control, work
 from .counted import UNCOUNTED, counted
-from .counters import cuda_peak_bytes
 from .device import DEVICES, Device, device_seconds, waiting
 from .forward import Rounds, forward_seconds
 from .gpu import steady

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
 
 import torch
@@ -22,6 +23,10 @@ from limit_works import (
 from torch import Tensor, nn
 from torch.func import hessian, jacfwd, jacrev, vmap
 
+from bench.brackets import Product
+from bench.floors import floor
+from bench.problem import Layers
+from bench.products import ways
 from strategies import Operator, Plan, prepare
 from strategies.functions import row
 
@@ -95,44 +100,23 @@ def zeros_and_entries(dense: Tensor) -> Call:
     return lambda: torch.zeros(size, dtype=dense.dtype).index_copy_(0, at, values)
 
 
-Multiply = Callable[[Tensor, Tensor, Tensor], object]
-
-
-def by_product(rows: Tensor, weight: Tensor, out: Tensor) -> None:
-    """`torch.mm`, which does not allocate."""
-    torch.mm(rows, weight.mT, out=out)
-
-
-def by_convolution(rows: Tensor, weight: Tensor, out: Tensor) -> None:
-    """The same with kernels of one pixel, which torch leaves to another library in float32."""
-    image = rows.view(1, -1, 1, rows.shape[1]).permute(0, 3, 1, 2)
-    torch.conv2d(image, weight[:, :, None, None], dilation=2)
-
-
 def floors(f: nn.Module, x: Tensor) -> dict[str, Call]:
-    """The floor by each way to multiply."""
-    ways: dict[str, Multiply] = {"torch.mm": by_product}
-    if x.dtype == torch.float32:
-        ways["torch.conv2d"] = by_convolution
-    return {f"{FLOOR} ({name})": laplacian_products(f, x, way) for name, way in ways.items()}
+    """The products of matrices, and nothing else, of the best known method for the Laplacian of an
+    MLP, by each library that torch has for them."""
+    widths = tuple(m.out_features for m in f.modules() if isinstance(m, nn.Linear))
+    least = floor(LAPLACIAN, Layers((x.shape[1], *widths)), len(x), x.element_size())
+    assert least is not None
+    made = [_ways(product, x) for product in least.products]
+    by_library = zip(("torch.mm", "torch.conv2d"), zip(*made, strict=True), strict=False)
+    return {f"{FLOOR} ({name})": partial(_each, calls) for name, calls in by_library}
 
 
-def laplacian_products(network: nn.Module, x: Tensor, multiply: Multiply) -> Call:
-    """The products of matrices, and nothing else, that the Laplacian of an MLP takes.
+def _ways(product: Product, x: Tensor) -> list[Call]:
+    rows, inner, columns, _ = astuple(product)
+    shapes = (rows, inner), (inner, columns), (rows, columns)
+    return ways(*(torch.ones(shape, dtype=x.dtype) for shape in shapes))
 
-    Values pass every layer; the sums every one but the first; the n tangents `[n B, k]`, which are
-    the first layer's matrix itself before it, every one but the first and the last.
-    """
-    layers = [m.weight.detach() for m in network.modules() if isinstance(m, nn.Linear)]
-    B, n = x.shape
-    counts = [B + B * (k > 0) + n * B * (0 < k < len(layers) - 1) for k in range(len(layers))]
-    products = [
-        (torch.randn(r, W.shape[1], dtype=x.dtype), W, torch.empty(r, len(W), dtype=x.dtype))
-        for r, W in zip(counts, layers, strict=True)
-    ]
 
-    def call() -> None:
-        for rows, weight, out in products:
-            multiply(rows, weight, out)
-
-    return call
+def _each(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call()

@@ -22,6 +22,7 @@ tr A = tr Qᵀ A Q + tr P A P for any Q: with a basis held constant the gradient
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,8 +37,10 @@ from .registry import Evaluate, Inputs, Options, Unsupported, strategy
 
 Products = Callable[[Tensor], Tensor]
 
-_DIVERGENCE, _LAPLACIAN = Operator.DIVERGENCE, Operator.LAPLACIAN
-_HUTCHINSON, _SAMPLED = "hutchinson", "sampled-dimensions"
+_HUTCHINSON, _SAMPLED, _SKETCHED = "hutchinson", "sampled-dimensions", "hutch++"
+_estimator = partial(strategy, sweep="vmap", exact=False)
+_divergence = partial(_estimator, Operator.DIVERGENCE, mode="reverse", needs=["sum", "square"])
+_laplacian = partial(_estimator, Operator.LAPLACIAN, mode="forward-over-forward", needs=["sum"])
 
 
 def averaged(
@@ -77,29 +80,13 @@ def _trace(f: Function, options: Options, of: int | None) -> Evaluate:
     return evaluate
 
 
-@strategy(
-    _DIVERGENCE,
-    mode="reverse",
-    sweep="vmap",
-    needs=["sum", "square"],
-    name=_HUTCHINSON,
-    exact=False,
-    draws=signs,
-)
+@_divergence(name=_HUTCHINSON, draws=signs)
 def hutchinson_divergence(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """An estimate, as in FFJORD: the mean of vᵀ J v over random signs v, one graph for all."""
     return _trace(f, options, None)
 
 
-@strategy(
-    _DIVERGENCE,
-    mode="reverse",
-    sweep="vmap",
-    needs=["sum", "square"],
-    name=_SAMPLED,
-    exact=False,
-    draws=dimensions,
-)
+@_divergence(name=_SAMPLED, draws=dimensions)
 def sampled_dimensions_divergence(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """An estimate: n times the mean of some of the diagonal of J, no entry taken twice."""
     return _trace(f, options, inputs[0].shape[1])
@@ -114,41 +101,23 @@ def _curvature(f: Function, options: Options, of: int | None) -> Evaluate:
     return evaluate
 
 
-@strategy(
-    _LAPLACIAN,
-    mode="forward-over-forward",
-    sweep="vmap",
-    needs=["sum"],
-    name=_HUTCHINSON,
-    exact=False,
-    draws=signs,
-)
+@_laplacian(name=_HUTCHINSON, draws=signs)
 def hutchinson_laplacian(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """An estimate: the mean of vᵀ H v over random signs v, by `jvp` of `jvp`; no graph."""
     return _curvature(f, options, None)
 
 
-@strategy(
-    _LAPLACIAN,
-    mode="forward-over-forward",
-    sweep="vmap",
-    needs=["sum"],
-    name=_SAMPLED,
-    exact=False,
-    draws=dimensions,
-)
+@_laplacian(name=_SAMPLED, draws=dimensions)
 def sampled_dimensions_laplacian(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """An estimate: n times the mean of some of the second derivatives, none taken twice."""
     return _curvature(f, options, inputs[0].shape[1])
 
 
-@strategy(
+@_estimator(
     Operator.HESSIAN_DIAGONAL,
     mode="forward-over-reverse",
-    sweep="vmap",
     needs=["sum"],
     name=_HUTCHINSON,
-    exact=False,
     draws=signs,
 )
 def hutchinson_diagonal(f: Function, inputs: Inputs, options: Options) -> Evaluate:
@@ -195,15 +164,7 @@ def _can_sketch(options: Options) -> None:
         )
 
 
-@strategy(
-    _DIVERGENCE,
-    mode="reverse",
-    sweep="vmap",
-    needs=["sum", "square"],
-    name="hutch++",
-    exact=False,
-    draws=signs_beside_a_basis,
-)
+@_divergence(name=_SKETCHED, draws=signs_beside_a_basis)
 def hutch_plus_plus_divergence(f: Function, inputs: Inputs, options: Options) -> Evaluate:
     """An estimate: the trace of J exact on a sketched subspace, by random signs on the rest."""
     _can_sketch(options)
@@ -216,13 +177,11 @@ def hutch_plus_plus_divergence(f: Function, inputs: Inputs, options: Options) ->
     return evaluate
 
 
-@strategy(
-    _LAPLACIAN,
+@_estimator(
+    Operator.LAPLACIAN,
     mode="reverse-over-reverse",
-    sweep="vmap",
     needs=["sum", "scalar"],
-    name="hutch++",
-    exact=False,
+    name=_SKETCHED,
     draws=signs_beside_a_basis,
 )
 def hutch_plus_plus_laplacian(f: Function, inputs: Inputs, options: Options) -> Evaluate:

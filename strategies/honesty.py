@@ -45,13 +45,15 @@ def check_backward(run: Function, inputs: Sequence[Tensor]) -> None:
     """Refuse an evaluation through which torch's backward raises, or is not the derivative of what
     it returns: formulas of torch hold for so many derivatives each, and do not say when no more.
 
-    run: `(x, …) -> [B, …]`, asked along one direction of x.
+    run: `(x, …) -> [B, …]`, dense or coalesced, asked along one direction of x.
     """
     x, *rest = inputs
     v = _scaled(_random(x, seed=3), x)
 
     def projected(z: Tensor) -> Tensor:
-        rows = run(z, *rest).reshape(len(x), -1)
+        found = run(z, *rest)
+        entries = found.values() if found.is_sparse else found
+        rows = entries.reshape(len(x), -1)
         return (rows * _random(rows[0], seed=4)).sum(-1)
 
     try:

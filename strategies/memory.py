@@ -102,7 +102,9 @@ def _cpu_peak(call: Call) -> int:
     return peak
 
 
-def _cuda_peak(call: Call) -> int:
+def cuda_peak_bytes(call: Call) -> int:
+    """Bytes that one call takes from the device's allocator above what lived before it; resets the
+    allocator's own statistics of its peak."""
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -111,7 +113,7 @@ def _cuda_peak(call: Call) -> int:
     return int(torch.cuda.max_memory_allocated() - before)
 
 
-_PEAKS: dict[str, Callable[[Call], int]] = {"cpu": _cpu_peak, "cuda": _cuda_peak}
+_PEAKS: dict[str, Callable[[Call], int]] = {"cpu": _cpu_peak, "cuda": cuda_peak_bytes}
 
 
 class _OverLimit(Exception):

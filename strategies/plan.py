@@ -156,6 +156,9 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool) -> tuple[Run
         try:
             budget = isinstance(options.chunk, str)
             run, fit = fitted(setting, strategy, build) if budget else (build(options), None)
+            if options.create_graph and strategy.exact:
+                examples = [t.detach() for t in setting.inputs]
+                check_backward(lambda *given: _own(run(*given), _second(setting)), examples)
         except (RuntimeError, NotImplementedError) as error:
             if not limit_of_torch(error):
                 raise
@@ -174,8 +177,6 @@ def _built(setting: Setting, strategy: Strategy, by_table: bool, options: Option
     run = EXECUTIONS[options.execution](ordered, given, options)
     if by_table and unproven(strategy, options.execution, setting.probe.operations):
         run(*given)
-    if options.create_graph and strategy.exact:
-        check_backward(lambda *given: _own(run(*given), _second(setting)), inputs)
     return shaped_run(setting, drawing(strategy, run, inputs, options), entries)
 
 
