@@ -18,8 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from strategies.memory import collector_off
-
-from .storages import Storages, has_memory, held_bytes, strided
+from strategies.storages import Storages, has_memory, held_bytes, strided
 
 
 class Counting(TorchDispatchMode):

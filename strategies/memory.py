@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import re
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,9 +20,9 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.autograd import ProfilerConfig, ProfilerState
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .registry import Unsupported
+from .storages import Storages, strided
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -78,7 +77,7 @@ def estimated_peak(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> in
             run(*map(fake.from_tensor, inputs))
     except Exception:  # a branch on values, an operation without a rule for shapes, …
         return None
-    return alive.peak_bytes
+    return alive.storages.peak_bytes
 
 
 def _cpu_peak(call: Call) -> int:
@@ -125,44 +124,20 @@ class _Alive(TorchDispatchMode):
 
     def __init__(self, limit: int | None) -> None:
         super().__init__()
-        self.peak_bytes = self._bytes = 0
+        self.storages = Storages()
         self._limit = limit
-        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         with _zeros_known():
             result = func(*args, **(kwargs or {}))
-        if func.is_view:
-            # A stand-in for a view of a parameter has a storage of its own, and none there.
-            return result
-        given = {_key(tensor) for tensor in _dense((args, kwargs))}
-        for tensor in _dense(result):
-            if _key(tensor) not in given and _key(tensor) not in self._alive:
-                self._hold(tensor.untyped_storage())
-        self.peak_bytes = max(self.peak_bytes, self._bytes)
-        if self._limit is not None and self._bytes > self._limit:
-            raise _OverLimit
+        # A stand-in for a view of a parameter has a storage of its own, and none there.
+        if not func.is_view:
+            self.storages.record(strided((args, kwargs)), strided(result))
+            if self._limit is not None and self.storages.live_bytes > self._limit:
+                raise _OverLimit
         return result
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self._alive[key] = weakref.ref(storage, lambda _: self._free(key)), size
-        self._bytes += size
-
-    def _free(self, key: int) -> None:
-        self._bytes -= self._alive.pop(key)[1]
-
-
-def _dense(tree: Any) -> list[Tensor]:
-    """The tensors of a tree that have memory: not torch's symbolic zeros, nor sparse ones."""
-    tensors = (t for t in tree_leaves(tree) if isinstance(t, Tensor))
-    return [t for t in tensors if t.layout == torch.strided and not t._is_zerotensor()]
-
-
-def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def _zeros_known() -> Any:

@@ -15,11 +15,12 @@ class Storages:
     """The storages that operations allocate: their bytes in all, and at most at once.
 
     `total_bytes` of all together, also of those that were freed on the way; `peak_bytes` of those
-    alive at once. What an operation is given and did not come out of an earlier one lived before.
+    alive at once, `live_bytes` of those alive now. What an operation is given and did not come out
+    of an earlier one lived before.
     """
 
     def __init__(self) -> None:
-        self.total_bytes = self.peak_bytes = self._live_bytes = 0
+        self.total_bytes = self.peak_bytes = self.live_bytes = 0
         self._live: dict[int, tuple[weakref.ref[Any], int]] = {}
 
     def record(self, given: Iterable[Tensor], made: Iterable[Tensor]) -> None:
@@ -30,7 +31,7 @@ class Storages:
             # A view or an in-place result lives in a storage that was given.
             if key in self._live or key not in old:
                 self._hold(key, tensor.untyped_storage(), _bytes(tensor))
-        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     def _hold(self, key: int, storage: torch.UntypedStorage, size: int) -> None:
         before = 0
@@ -41,11 +42,11 @@ class Storages:
             # torch keeps a storage's Python object as long as the storage itself.
             held = weakref.ref(storage, lambda _: self._free(key))
         self._live[key] = held, size
-        self._live_bytes += size - before
+        self.live_bytes += size - before
         self.total_bytes += max(0, size - before)
 
     def _free(self, key: int) -> None:
-        self._live_bytes -= self._live.pop(key)[1]
+        self.live_bytes -= self._live.pop(key)[1]
 
 
 def strided(tree: Any) -> list[Tensor]:
