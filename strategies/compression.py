@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from .colouring import coloured_columns, fewest
-from .functions import moved
+from .functions import half_the_digits, moved
 from .registry import Inputs, Unsupported
 
 
@@ -93,8 +93,7 @@ def compare(parts: Tensor, of: Tensor, expected: Tensor) -> None:
     found, size = (
         torch.zeros_like(expected).index_add_(1, of, part) for part in (parts, parts.abs())
     )
-    tolerance = 16 * eps if eps > 1e-4 else 8 * eps**0.5
-    allowed = tolerance * size + 1e3 * eps * size.max().nan_to_num()
+    allowed = half_the_digits(parts.dtype) * size + 1e3 * eps * size.max().nan_to_num()
     both = found.isfinite() & expected.isfinite()
     if bool(((found - expected).abs() > allowed)[both].any()):
         raise Unsupported(

@@ -63,6 +63,13 @@ def moved(x: Tensor, scale: float, seed: int = 0) -> Tensor:
     return x.detach() + scale * size * noise.to(x)
 
 
+def half_the_digits(dtype: torch.dtype) -> float:
+    """Up to which share of them two results of a dtype are held for equal."""
+    eps = torch.finfo(dtype).eps
+    # Of the two or three digits of a 16-bit number half are none: there a few roundings count.
+    return 16 * eps if eps > 1e-4 else 8 * eps**0.5
+
+
 def agree(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
     """Whether two results are equal up to rounding: in the norm, not finite where not finite.
 
@@ -70,9 +77,7 @@ def agree(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
     """
     if a.shape != b.shape:
         return False
-    eps = torch.finfo(a.dtype).eps
-    # Of the two or three digits of a 16-bit number half are none: there a few roundings count.
-    tolerance = tolerance or (16 * eps if eps > 1e-4 else 8 * eps**0.5)
+    tolerance = tolerance or half_the_digits(a.dtype)
     a, b = a.detach().double(), b.detach().double()
     finite = a.isfinite()
     if not torch.equal(finite, b.isfinite()):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
 from torch.func import hessian, vmap
 
 from .functions import Function, row
-from .operators import Operator, Orders
+from .operators import Operator, own_result
 from .registry import Evaluate, Inputs, Options, find, strategy
 
 _BILAPLACIAN = Operator.BILAPLACIAN
@@ -20,15 +19,7 @@ _BILAPLACIAN = Operator.BILAPLACIAN
 
 def _alone(evaluate: Evaluate) -> Function:
     """The Laplacian without what was found beside it."""
-
-    def second(x: Tensor, *args: Tensor) -> Tensor:
-        found = evaluate(x, *args)
-        if isinstance(found, Orders):
-            assert found.second is not None
-            return found.second
-        return found
-
-    return second
+    return lambda x, *args: own_result(evaluate(x, *args), second=True)
 
 
 def nested(name: str, f: Function, inputs: Inputs, options: Options) -> Evaluate:

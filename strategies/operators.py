@@ -109,6 +109,16 @@ def orders_of(parts: Sequence[Tensor | None]) -> Orders:
     return Estimate(value, first, second, *variance) if variance else Orders(value, first, second)
 
 
+def own_result(found: Tensor | Orders, second: bool) -> Tensor:
+    """The operator's own result out of what a strategy had at hand.
+
+    second: whether the operator is of `SECOND_ORDER`.
+    """
+    own = found if isinstance(found, Tensor) else found.second if second else found.first
+    assert own is not None
+    return own
+
+
 def result_shape(operator: Operator, batch: int, in_shape: Shape, out_shape: Shape) -> Shape:
     """`[B, …]`: the shape of the operator's result."""
     sides = {"in": in_shape, "out": out_shape}

@@ -17,7 +17,7 @@ from .executions import EXECUTIONS
 from .functions import Function, first_line, flatten, limit_of_torch, without_traces
 from .guard import Guard, guard
 from .honesty import check_backward
-from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders
+from .operators import DIRECTIONS, SECOND_ORDER, Operator, Orders, own_result
 from .refusals import refuse
 from .registry import (
     Evaluate,
@@ -158,7 +158,7 @@ def _prepared(setting: Setting, strategy: Strategy, by_table: bool) -> tuple[Run
             run, fit = fitted(setting, strategy, build) if budget else (build(options), None)
             if options.create_graph and strategy.exact:
                 examples = [t.detach() for t in setting.inputs]
-                check_backward(lambda *given: _own(run(*given), _second(setting)), examples)
+                check_backward(lambda *given: own_result(run(*given), _second(setting)), examples)
         except (RuntimeError, NotImplementedError) as error:
             if not limit_of_torch(error):
                 raise
@@ -189,7 +189,7 @@ def _orders(
     """
     second = _second(setting)
     if not setting.options.values:
-        return lambda *given: _own(evaluate(*given), second)
+        return lambda *given: own_result(evaluate(*given), second)
     after_x += setting.operator in DIRECTIONS
     first = _first_order(setting, flat, inputs) if second else None
 
@@ -201,7 +201,7 @@ def _orders(
         if found.value is None:
             found = found._replace(value=flat(*own))
         if first and found.first is None:
-            found = found._replace(first=_own(first(*own), second=False))
+            found = found._replace(first=own_result(first(*own), second=False))
         return found
 
     return orders
@@ -209,13 +209,6 @@ def _orders(
 
 def _second(setting: Setting) -> bool:
     return setting.operator in SECOND_ORDER
-
-
-def _own(found: Tensor | Orders, second: bool) -> Tensor:
-    """The operator's own result out of what the strategy had at hand."""
-    own = found if isinstance(found, Tensor) else found.second if second else found.first
-    assert own is not None
-    return own
 
 
 def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:

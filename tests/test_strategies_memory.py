@@ -22,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.case import build
 from bench.counters import peak_bytes
 from strategies import STRATEGIES, Operator, Plan, Unsupported, prepare, strategies_for
+from strategies import plan as planning
 from strategies.budget import _largest
 from strategies.memory import bytes_of, estimated_peak, readable
 from strategies.memory import peak_bytes as allocated
@@ -330,3 +331,14 @@ def test_the_process_grows_by_no_more() -> None:
     # A try in prepare is stopped only after the operation that passed the budget.
     assert within <= 23e6
     assert every > 30e6
+
+
+def test_the_backward_is_tried_once_whatever_was_tried_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(planning, "check_backward", lambda *given: tried.append(given))
+    net = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 12))
+    how = {"strategy": "chunked-jacrev", "chunk": "1 MiB", "create_graph": True}
+    prepare("jacobian", net, torch.randn(4, 6), **how)
+    assert len(tried) == 1
