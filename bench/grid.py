@@ -15,6 +15,7 @@ from strategies.drawing import SAMPLES
 
 from .block import Block
 from .case import Case, build
+from .choice_grid import choice
 from .exact_grids import counters, instructions
 from .timed_grids import default, full, smoke
 from .trial_grid import trials
@@ -36,6 +37,7 @@ GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
     "smoke": smoke,
     "default": default,
     "full": full,
+    "choice": choice,
     "counters": counters,
     "instructions": partial(instructions, smoke),
     "trials": trials,

@@ -5,6 +5,7 @@ from . import seed as seed
 from . import analytic as analytic
 from . import networks as networks
 from . import vision as vision
+from . import composed as composed
 from . import physics as physics
 from . import stencils as stencils
 from . import hand as hand
