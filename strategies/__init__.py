@@ -51,7 +51,7 @@ from .operators import (
     violated_shape,
 )
 from .guard import PlanMismatch
-from .plan import Plan, Refusal, attempt, prepare
+from .plan import Plan, Refusal, attempt, choose, prepare
 from .request import Setting, inspect
 from .registry import (
     CONTRACT,
@@ -98,6 +98,7 @@ __all__ = [
     "attempt",
     "bilaplacian",
     "check_rows_independent",
+    "choose",
     "divergence",
     "find",
     "gradient",

@@ -111,6 +111,11 @@ def prepare(
             kind = TorchLimit if plan.limit else Unsupported
             raise kind(f"{setting.operator} by {plan.strategy}: {plan.reason}")
         return plan
+    return choose(setting)
+
+
+def choose(setting: Setting, *, race: bool | float = False) -> Plan:
+    """The plan that `strategy="auto"` takes; `Unsupported` where every strategy refuses."""
     return _first_willing(setting)
 
 
