@@ -51,7 +51,8 @@ from .operators import (
     violated_shape,
 )
 from .guard import PlanMismatch
-from .plan import Plan, Refusal, attempt, choose, prepare
+from .choosing import choose, prepare
+from .plan import Plan, Refusal, attempt
 from .request import Setting, inspect
 from .registry import (
     CONTRACT,

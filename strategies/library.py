@@ -3,6 +3,7 @@
 All take `f(x, *args) -> [B, *out]`, `x: [B, *in]` and further tensors with the same B, and:
 
 strategy: a name of `STRATEGIES` for the operator, or "auto".
+race: of "auto", time the strategies on f itself: True, or about how many seconds that may take.
 create_graph: the result is differentiable (parameters, x, args, direction).
 chunk: directions at once, or a budget of bytes ("8 GiB"), for the chunked strategies.
 layout: "dense", or "sparse" where a strategy offers it.
@@ -23,9 +24,9 @@ from typing import Literal, Protocol, Unpack, cast, overload
 
 from torch import Tensor
 
+from .choosing import prepare
 from .functions import Function
 from .operators import Operator, Orders
-from .plan import prepare
 from .registry import Keywords
 
 
@@ -33,6 +34,7 @@ class How(Keywords, total=False):
     """The keywords that every operator takes; see the module's docstring."""
 
     strategy: str
+    race: bool | float
 
 
 class Call(Protocol):

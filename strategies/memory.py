@@ -21,6 +21,7 @@ from torch._subclasses import FakeTensorMode
 from torch.autograd import ProfilerConfig, ProfilerState
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .counting import zeros_known
 from .registry import Unsupported
 from .storages import Storages, strided
 
@@ -130,7 +131,7 @@ class _Alive(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        with _zeros_known():
+        with zeros_known():
             result = func(*args, **(kwargs or {}))
         # A stand-in for a view of a parameter has a storage of its own, and none there.
         if not func.is_view:
@@ -138,13 +139,6 @@ class _Alive(TorchDispatchMode):
             if self._limit is not None and self.storages.live_bytes > self._limit:
                 raise _OverLimit
         return result
-
-
-def _zeros_known() -> Any:
-    """Below a dispatch mode torch's key for symbolic zeros is off, and an operation made of others
-    would read their memory, which is not there."""
-    excluded = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.ZeroTensor)
-    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
 
 
 @contextmanager

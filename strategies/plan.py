@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -22,14 +21,13 @@ from .refusals import refuse
 from .registry import (
     Evaluate,
     Inputs,
-    Keywords,
     Options,
     Strategy,
     TorchLimit,
     Unsupported,
     find,
 )
-from .request import Setting, inspect
+from .request import Setting
 from .shapes import Run, empty_run, flat_inputs, shaped_run
 from .unsafe import unproven
 
@@ -63,6 +61,8 @@ class Plan:
     _run: Run = field(repr=False)
     # What became of a budget.
     fit: Fit | None = None
+    # How it was chosen.
+    story: tuple[str, ...] = ()
 
     def __call__(self, *inputs: Tensor) -> Tensor | Orders:
         self._guard.check(inputs)
@@ -77,49 +77,14 @@ class Plan:
             ) from error
 
     def explain(self) -> str:
-        """Which strategy was taken, how many directions at once where a budget was given and, for
-        each strategy passed over before it, why."""
+        """Which strategy was taken and how it was chosen, how many directions at once where a
+        budget was given and, for each strategy passed over before it, why."""
         fit = [str(self.fit)] if self.fit else []
         passed = [f"passed over {r.strategy}: {r.reason}" for r in self.refusals]
-        return "\n".join([f"{self.operator}: {self.strategy}", *fit, *passed])
+        return "\n".join([f"{self.operator}: {self.strategy}", *self.story, *fit, *passed])
 
 
-def prepare(
-    operator: Operator | str,
-    f: Function,
-    x: Tensor,
-    *args: Tensor,
-    strategy: str = "auto",
-    values: bool = False,
-    **options: Unpack[Keywords],
-) -> Plan:
-    """Everything that can be done before the values are known; returns the plan to call.
-
-    f: `f(x, *args) -> [B, *out]` with `x: [B, *in]` and further tensors with the same B.
-    args: as the plan will be called; vjp, jvp and hvp take their direction first, `[B, *out]`,
-    `[B, *in]` and `[B, *in]`. values and options: see `Options`.
-
-    Errors: `ValueError` for a shape the operator is not defined for, `TypeError` for an x that
-    is not floating point, `UnknownStrategy`, `Unsupported` where the strategy refuses (with
-    `"auto"`: where all do).
-    """
-    asked = Options(values=values, **options)
-    setting = inspect(Operator(operator), f, (x, *args), asked)
-    if strategy != "auto":
-        plan = attempt(setting, find(setting.operator, strategy))
-        if isinstance(plan, Refusal):
-            kind = TorchLimit if plan.limit else Unsupported
-            raise kind(f"{setting.operator} by {plan.strategy}: {plan.reason}")
-        return plan
-    return choose(setting)
-
-
-def choose(setting: Setting, *, race: bool | float = False) -> Plan:
-    """The plan that `strategy="auto"` takes; `Unsupported` where every strategy refuses."""
-    return _first_willing(setting)
-
-
-def _first_willing(setting: Setting) -> Plan:
+def first_willing(setting: Setting) -> Plan:
     """The plan of the first of the rule's candidates that does not refuse."""
     refusals: list[Refusal] = []
     for name in auto.candidates(setting.operator, setting.regime):
@@ -229,4 +194,4 @@ def _first_order(setting: Setting, flat: Function, inputs: Inputs) -> Evaluate:
         out_shape=(setting.m,),
         probe=seen,
     )
-    return _first_willing(below)._run
+    return first_willing(below)._run

@@ -14,10 +14,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from .choosing import prepare
 from .functions import Function
 from .library import How
 from .operators import Operator, Orders
-from .plan import prepare
 
 
 def weighted_laplacian(
