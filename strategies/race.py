@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .contenders import Contender, Field, Out, contenders, evaluation, parts
@@ -90,7 +91,7 @@ def forget() -> None:
 
 def _refuse_under_others(setting: Setting) -> None:
     # Of torch.func's transforms `inspect` knows already.
-    if torch.compiler.is_compiling() or _get_current_dispatch_mode_stack():
+    if get_eval_frame_callback() is not None or _get_current_dispatch_mode_stack():
         raise Unsupported(
             "race=True under torch.compile or a dispatch mode of the caller's own, where nothing"
             " can be timed; prepare outside of it, or leave race out"

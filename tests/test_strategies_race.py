@@ -278,6 +278,14 @@ def test_there_is_no_race_where_nothing_can_be_timed() -> None:
         prepare("jacobian", f, X, race=-1)
 
 
+@pytest.mark.filterwarnings("ignore")  # Dynamo's own, of tensors that it looks at.
+def test_there_is_no_race_under_compile() -> None:
+    f = net(3, 5, 2)
+    compiled = torch.compile(lambda x: jacobian(f, x, race=True), backend="eager")
+    with pytest.raises(Unsupported, match=r"race=True under torch\.compile"):
+        compiled(X)
+
+
 def test_a_race_keeps_to_its_budget() -> None:
     f, x = net(24, 64, 24), draw(8, 24, seed=2)
     begun = time.perf_counter()
