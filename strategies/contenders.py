@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import auto
-from .costs import Rates, TooDear, predicted_seconds, rates
+from .costs import Limit, Rates, TooDear, free_bytes, predicted_seconds, rates
 from .functions import first_line, limit_of_torch, out_of_memory, without_traces
 from .operators import Orders
 from .plan import Plan, Refusal, attempt
@@ -62,13 +62,15 @@ def contenders(setting: Setting, deadline: float) -> Field:
     deadline (of `time.perf_counter`) are out. The rule's own come first."""
     found: list[Contender] = []
     out: list[Out] = []
+    # Storages alive are seen after the operation that made them.
+    most = free_bytes(setting.x.device) / 2
     known = rates(setting.x.device, setting.x.dtype, torch.get_num_threads())
     for strategy in _in_order(setting):
         if found and time.perf_counter() > deadline:
             out.append(Out(strategy.name, "not tried: the budget was spent"))
             continue
         least = min((c.predicted_s for c in found), default=float("inf"))
-        one = _contender(setting, strategy, known, _HOPELESS * least)
+        one = _contender(setting, strategy, known, Limit(_HOPELESS * least, most))
         (out if isinstance(one, Out) else found).append(one)  # type: ignore[arg-type]
     return Field(tuple(sorted(found, key=lambda c: c.predicted_s)), tuple(out))
 
@@ -82,9 +84,7 @@ def _in_order(setting: Setting) -> Iterator[Strategy]:
             yield strategy
 
 
-def _contender(
-    setting: Setting, strategy: Strategy, known: Rates, limit_s: float
-) -> Contender | Out:
+def _contender(setting: Setting, strategy: Strategy, known: Rates, limit: Limit) -> Contender | Out:
     try:
         # What compiles takes seconds: the eager code says enough of the cost.
         plan = attempt(_eager(setting), strategy)
@@ -92,9 +92,9 @@ def _contender(
             return Out(strategy.name, plan.reason)
         call = evaluation(setting, plan)
         with without_traces(setting.x.device, setting.probe.modules):
-            seconds = predicted_seconds(call, known, limit_s)
-    except TooDear:
-        return Out(strategy.name, f"should take more than {_HOPELESS:g} times the cheapest")
+            seconds = predicted_seconds(call, known, limit)
+    except TooDear as stopped:
+        return Out(strategy.name, str(stopped))
     except (Unsupported, RuntimeError, MemoryError) as error:
         return Out(strategy.name, failure(error))
     return Contender(strategy, plan, call, seconds)

@@ -12,15 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psutil
 import torch
 
 from .counting import Counting
-from .memory import collector_off
+from .memory import collector_off, readable
 
 Call = Callable[[], object]
-# By type of device, what waits until everything is computed.
-WAITS: dict[str, Call] = {"cpu": lambda: None, "cuda": lambda: torch.cuda.synchronize()}
-
 _LAUNCHES, _SIZE, _NUMBERS = 200, 256, 2**21
 _ROUNDS = 3
 
@@ -36,6 +34,12 @@ class Rates:
     def seconds(self, ops: int, flops: int, moved: int) -> float:
         """What so many operations, FLOPs and bytes take, one after the other."""
         return ops * self.launch_s + flops / self.flops_s + moved / self.bytes_s
+
+
+def wait(device: torch.device) -> None:
+    """Return when everything that was launched on the device is computed."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 class TooDear(Exception):
@@ -62,34 +66,55 @@ def rates(device: torch.device, dtype: torch.dtype, threads: int) -> Rates:
 
 
 def _least(call: Call, device: torch.device) -> float:
-    wait = WAITS[device.type]
     call()
     seconds = []
     for _ in range(_ROUNDS):
-        wait()
+        wait(device)
         begun = time.perf_counter()
         call()
-        wait()
+        wait(device)
         seconds.append(time.perf_counter() - begun)
     return min(seconds)
 
 
-def predicted_seconds(call: Call, known: Rates, limit_s: float) -> float:
-    """What one call should cost by its counters; `TooDear` as soon as that passes the limit."""
+@dataclass(frozen=True)
+class Limit:
+    """Where a call is stopped: seconds that it should take, bytes that it holds at once."""
+
+    seconds: float
+    bytes: float
+
+    def passed(self, seconds: float, held: int) -> str | None:
+        """Which of them was passed, or None."""
+        if seconds > self.seconds:
+            return "should take many times as long as the cheapest"
+        return f"takes more than {readable(int(self.bytes))} at once" if held > self.bytes else None
+
+
+def free_bytes(device: torch.device) -> float:
+    """Bytes that could be allocated on a device now; infinite where nobody says."""
+    if device.type == "cpu":
+        return float(psutil.virtual_memory().available)
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else float("inf")
+
+
+def predicted_seconds(call: Call, known: Rates, limit: Limit) -> float:
+    """What one call should cost by its counters; `TooDear`, with the reason, as soon as that or the
+    storages alive pass the limit."""
 
     def seconds(counting: Counting) -> float:
         return known.seconds(counting.ops, counting.flops, 2 * counting.storages.total_bytes)
 
     def watch(counting: Counting) -> None:
-        if seconds(counting) > limit_s:
-            raise TooDear
+        if reason := limit.passed(seconds(counting), counting.storages.live_bytes):
+            raise TooDear(reason)
 
     with collector_off(), Counting(watch) as counting:
         try:
             call()
         except Exception as error:
             # Some of torch's formulas run in an interpreter that raises an error of its own.
-            if seconds(counting) > limit_s:
-                raise TooDear from error
+            if reason := limit.passed(seconds(counting), counting.storages.live_bytes):
+                raise TooDear(reason) from error
             raise
     return seconds(counting)

@@ -13,7 +13,7 @@ from math import ceil, log2
 
 import torch
 
-from .costs import WAITS
+from .costs import wait
 from .memory import collector_off
 
 Call = Callable[[], object]
@@ -53,10 +53,10 @@ def _loops(call: Call, device: torch.device) -> int:
 def _round(call: Call, loops: int, device: torch.device) -> float:
     """Seconds a call. What other processes take is no part of what one thread computes."""
     alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock, wait = time.process_time if alone else time.perf_counter, WAITS[device.type]
-    wait()
+    clock = time.process_time if alone else time.perf_counter
+    wait(device)
     begun = clock()
     for _ in range(loops):
         call()
-    wait()
+    wait(device)
     return (clock() - begun) / loops

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,9 +68,7 @@ def raced(setting: Setting, budget_s: float = BUDGET_S) -> Plan:
         if isinstance(plan, Plan):
             return replace(plan, story=(*story, "kept from an earlier race"))
     begun = time.perf_counter()
-    with warnings.catch_warnings():
-        # Of those that are tried; most of them are not taken.
-        warnings.simplefilter("ignore")
+    with _unsaid():
         plan, lines = _run(setting, begun, budget_s)
     story = tuple(_story(plan, lines, time.perf_counter() - begun))
     while len(_decided) >= _KEPT:
@@ -80,13 +79,22 @@ def raced(setting: Setting, budget_s: float = BUDGET_S) -> Plan:
 
 def finalists(setting: Setting, count: int = 4, budget_s: float = BUDGET_S) -> list[str]:
     """The strategies that should be fastest among those that do not refuse, best first."""
-    field = contenders(setting, time.perf_counter() + budget_s)
+    with _unsaid():
+        field = contenders(setting, time.perf_counter() + budget_s)
     return [contender.name for contender in field.contenders[:count]]
 
 
 def forget() -> None:
     """Race anew, also for functions that have been raced in this process."""
     _decided.clear()
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Without what torch warns of: most of those that are tried are not taken."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _refuse_under_others(setting: Setting) -> None:

@@ -52,6 +52,6 @@ def structure(f: Function, inputs: Inputs) -> Structure:
     """The structure of f at `inputs = (x, *args)`: the same for functions that compute the same
     way, whatever their parameters' values; nothing of the call remains."""
     x, *args = (t.detach().clone() for t in inputs)
-    with without_traces(x.device), torch.no_grad(), _Wiring((x, *args)) as wiring:
+    with without_traces(x.device), torch.enable_grad(), _Wiring((x, *args)) as wiring:
         f(x, *args)
-    return (tuple(map(_kind, (x, *args))), *wiring.steps)
+    return (tuple(map(_kind, inputs)), *wiring.steps)

@@ -29,7 +29,7 @@ from strategies import (
     strategy,
 )
 from strategies.contenders import contenders
-from strategies.costs import Rates, TooDear, predicted_seconds, rates
+from strategies.costs import Limit, Rates, TooDear, free_bytes, predicted_seconds, rates
 from strategies.functions import agree
 from strategies.halving import halved
 from strategies.structure import structure
@@ -37,6 +37,7 @@ from tests import heldout
 
 CPU = torch.device("cpu")
 X = draw(4, 3, seed=1)
+NONE = Limit(float("inf"), float("inf"))
 
 
 @pytest.fixture(autouse=True)
@@ -306,18 +307,35 @@ def test_a_call_is_stopped_where_it_costs_too_much() -> None:
             torch.neg(one)
 
     known = Rates(launch_s=1e-3, flops_s=1e9, bytes_s=1e9)
-    with pytest.raises(TooDear):
-        predicted_seconds(call, known, limit_s=0.0105)
+    with pytest.raises(TooDear, match="many times as long as the cheapest"):
+        predicted_seconds(call, known, Limit(0.0105, 1e9))
     assert entered == 11
-    assert predicted_seconds(call, known, limit_s=10) == pytest.approx(1.0, rel=0.01)
+    assert predicted_seconds(call, known, NONE) == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_call_is_stopped_where_it_holds_too_much() -> None:
+    made = 0
+
+    def call() -> None:
+        nonlocal made
+        held = []
+        for _ in range(100):
+            held.append(torch.ones(2**18))
+            made += 1
+
+    known = rates(CPU, torch.float32, torch.get_num_threads())
+    with pytest.raises(TooDear, match="takes more than 8 MiB at once"):
+        predicted_seconds(call, known, Limit(float("inf"), 2**23))
+    assert made == 8
+    assert 2**20 < free_bytes(CPU) < 2**50
 
 
 def test_what_costs_is_counted() -> None:
     a = torch.ones(64, 64)
     known = Rates(launch_s=0, flops_s=1, bytes_s=float("inf"))
-    assert predicted_seconds(lambda: a @ a, known, 1e9) == 2 * 64**3
+    assert predicted_seconds(lambda: a @ a, known, NONE) == 2 * 64**3
     moved = replace(known, flops_s=float("inf"), bytes_s=1)
-    assert predicted_seconds(lambda: a.neg(), moved, 1e9) == 2 * a.nbytes
+    assert predicted_seconds(lambda: a.neg(), moved, NONE) == 2 * a.nbytes
 
 
 def test_rates_are_measured_once() -> None:
