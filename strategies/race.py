@@ -210,7 +210,7 @@ def _story(plan: Plan, lines: Sequence[Line], seconds: float) -> Iterator[str]:
     timed = sum(line.measured_s is not None for line in lines)
     yield f"by a race of {timed} of {len(lines)} strategies in {seconds:.2g} s"
     wide = max(len(line.name) for line in lines)
-    yield f"{'strategy':{wide}}  should take  takes"
+    yield f"{'strategy':{wide}}  by counters  measured"
     for line in lines:
         numbers = (_time(line.predicted_s), _time(line.measured_s))
         yield f"{line.name:{wide}}  {numbers[0]:>11}  {numbers[1]:>8}  {line.said}".rstrip()
