@@ -37,7 +37,7 @@ class Condition:
         return found
 
     def __str__(self) -> str:
-        return f"{self.feature} {self.sign} {self.threshold:g}"
+        return f"{self.feature} {self.sign} {self.threshold:.12g}"
 
 
 @dataclass(frozen=True)

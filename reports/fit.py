@@ -18,6 +18,8 @@ from .summary import estimates
 
 # After these the next strategy of a list is tried.
 _REFUSED = ("unsupported", "skipped")
+# What a strategy may need of an operator's shapes alone.
+_OF_SHAPE = {"scalar", "square"}
 # Runs have few contests to train, or of sparse results: what a plain one counts beside those.
 BORROWED = 0.1
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -157,14 +159,15 @@ def _losses(
     status = cells["status"].reindex(index=contests.index, columns=names)
     loss = np.log(seconds.div(seconds.min(axis=1), axis=0))
     failed = status.notna() & ~status.isin(["ok", *_REFUSED])
-    needs = {name: known.get(f"{contests['operator'].iloc[0]}/{name}", {}) for name in names}
+    operator = contests["operator"].iloc[0]
+    needs = {name: known.get(f"{operator}/{name}", {}).get("needs", ["rows"]) for name in names}
     return Losses(
         tuple(names),
         loss.mask(failed, FAILED).to_numpy(float),
         status.notna().to_numpy(bool),
         tuple(contests["workload"]),
         shares,
-        frozenset(name for name, each in needs.items() if not each.get("needs", True)),
+        frozenset(name for name, each in needs.items() if set(each) <= _OF_SHAPE),
     )
 
 

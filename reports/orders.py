@@ -25,10 +25,12 @@ TIE = 0.03
 REFUSAL = 0.005
 # How much the worst contest counts beside the mean.
 WORST = 0.05
-# Of a strategy that did not refuse and failed; and of one that refused, where the strategies before
-# it had answered anyway.
+# Of a strategy that did not refuse and failed.
 FAILED = float(np.log(100))
+# Of one that refused, where those that answer are ordered for functions which others refuse.
 REFUSED = float(np.log(4))
+# The share of the contests that a strategy has to be asked on, before it may lead a list.
+KNOWN = 0.5
 # What a contest counts that a list is not for: it decides only what the others leave open.
 OUTSIDE = 0.01
 # What a move in the list has to gain, below which it is noise.
@@ -40,8 +42,8 @@ class Losses:
     """What strategies lose: `loss[contest, strategy]`, nan where it refused or was not asked.
 
     asked: where it was. workloads: of each contest; each counts the same however many sizes it has,
-    times the `shares` of its contests. last: the strategies that need nothing of a function, which
-    every list ends with.
+    times the `shares` of its contests. last: the strategies that need nothing of a function's rows,
+    which every list ends with.
     """
 
     names: tuple[str, ...]
@@ -77,11 +79,13 @@ class Losses:
 def ordered(losses: Losses) -> list[str]:
     """All names, best first: a greedy list, improved by moves, then the rest, see
     NOTE [the loss of an order]."""
-    free = [k for k, name in enumerate(losses.names) if name not in losses.last]
-    first = _improved(losses, _greedy(losses, free))
-    rest = _by_mean(losses, [k for k in free if k not in first])
-    end = _by_mean(losses, [k for k, name in enumerate(losses.names) if name in losses.last])
-    return [losses.names[k] for k in (*first, *rest, *end)]
+    end = [k for k, name in enumerate(losses.names) if name in losses.last]
+    known = losses.weights @ losses.asked >= KNOWN
+    free = [k for k in range(len(losses.names)) if known[k] and k not in end]
+    greedy = _greedy(losses, free)
+    first = _improved(losses, greedy, free) if greedy else []
+    rest = [k for k in range(len(losses.names)) if k not in (*first, *end)]
+    return [losses.names[k] for k in (*first, *_by_mean(losses, rest), *_by_mean(losses, end))]
 
 
 def judged(losses: Losses, order: Sequence[str]) -> Array:
@@ -138,11 +142,10 @@ def _greedy(losses: Losses, free: Iterable[int]) -> list[int]:
     return order
 
 
-def _improved(losses: Losses, order: list[int]) -> list[int]:
-    """The list after the moves that gain, of one strategy each, within it or in from the others."""
-    others = [k for k, name in enumerate(losses.names) if name not in losses.last]
+def _improved(losses: Losses, order: list[int], free: Sequence[int]) -> list[int]:
+    """The list after the moves that gain, of one strategy each, within it or in from the free."""
     least = _objectives(losses, [order])[0]
-    while moves := _moves(order, others):
+    while moves := _moves(order, free):
         tried = _objectives(losses, moves).round(9)
         best = int(tried.argmin())
         if not tried[best] < least - STEP:
@@ -151,9 +154,9 @@ def _improved(losses: Losses, order: list[int]) -> list[int]:
     return _taken(losses, order)
 
 
-def _moves(order: list[int], others: Iterable[int]) -> list[list[int]]:
+def _moves(order: list[int], free: Iterable[int]) -> list[list[int]]:
     found = []
-    for k in others:
+    for k in free:
         without = [each for each in order if each != k]
         found += [without] if 0 < len(without) < len(order) else []
         found += [[*without[:at], k, *without[at:]] for at in range(len(without) + 1)]
@@ -168,10 +171,10 @@ def _taken(losses: Losses, order: list[int]) -> list[int]:
 
 
 def _by_mean(losses: Losses, columns: Sequence[int]) -> list[int]:
-    """By mean loss, where a refusal loses too; last those that were never seen to answer."""
+    """By mean loss, where a refusal loses too; then who was hardly asked, and who is silent."""
     refused = np.isnan(losses.loss)
     shares = losses.weights @ losses.asked
     lost = losses.weights @ (np.where(refused, REFUSED, losses.loss) * losses.asked)
     means = np.where(shares, lost / np.where(shares, shares, 1), np.inf).round(9)
-    order = np.lexsort((means, refused.all(axis=0))).tolist()
+    order = np.lexsort((means, shares < KNOWN, refused.all(axis=0))).tolist()
     return [k for k in order if k in columns]

@@ -38,7 +38,7 @@ class Condition:
         return Condition(self.feature, _OPPOSITE[self.sign], self.threshold)
 
     def __str__(self) -> str:
-        return f"{self.feature} {self.sign} {self.threshold:g}"
+        return f"{self.feature} {self.sign} {self.threshold:.12g}"
 
 
 @dataclass(frozen=True)
