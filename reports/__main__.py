@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _compare(commands.add_parser("compare", help="compare two result files; times never fail"))
     _folder(commands)
+    _fit(commands.add_parser("fit", help="fit the rule of auto to runs, print how well it does"))
     _history(commands.add_parser("history", help="find steps in a folder of runs; never fails"))
     return top
 
@@ -65,6 +66,11 @@ def _folder(commands: Any) -> None:
     verdicts.add_argument("--strict", action="store_true", help="3 where a case is unclear")
     waivers = commands.add_parser("waivers", help="print the waivers of a file")
     waivers.add_argument("file", metavar="FILE.toml")
+
+
+def _fit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="+", help="a result file")
+    command.add_argument("--into", metavar="FILE.json", help="write the rule, as auto reads it")
 
 
 def _history(command: argparse.ArgumentParser) -> None:

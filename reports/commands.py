@@ -15,12 +15,15 @@ from .answer import answer
 from .compare import compare
 from .comparison import Judgement, exit_code
 from .export import as_json, csv
+from .fit import FitError, fit
 from .history import History, HistoryError
 from .history_files import FORMS as HISTORY_FORMS
 from .history_files import read
 from .load import ResultFileError, Run, load
 from .markdown import MarkersError, between_markers, regimes
 from .page import Beside, page
+from .rule_file import as_json as rule_json
+from .rule_file import quality
 from .terminal import WIDTH, history_table, summary
 from .verdict_files import FORMS, VerdictFileError, text
 from .verdict_files import read as read_verdicts
@@ -29,13 +32,17 @@ from .verdict_files import read as read_verdicts
 def html_command(given: argparse.Namespace) -> None:
     """Write the page; its path is the last line on stdout."""
     runs = [load(path) for path in given.run]
-    for warning in (warning for run in runs for warning in run.warnings):
-        print(f"note: {warning}", file=sys.stderr)
+    _note(runs)
     changed, title = _changed(given, runs[0])
     past = _past(given.history) if given.history else None
     covered = load(given.coverage) if given.coverage else None
     beside = Beside(changed, title, past, covered)
     _write(given.output or _beside(given.run[0]), page(answer(*runs), beside))
+
+
+def _note(runs: Sequence[Run]) -> None:
+    for warning in (warning for run in runs for warning in run.warnings):
+        print(f"note: {warning}", file=sys.stderr)
 
 
 def _changed(given: argparse.Namespace, run: Run) -> tuple[Judgement | None, str]:
@@ -110,6 +117,16 @@ def history_command(given: argparse.Namespace) -> None:
         _write(path, form(found, f"History of {given.folder}"))
 
 
+def fit_command(given: argparse.Namespace) -> None:
+    """Print how well the rule does that is fitted to runs, and write it."""
+    runs = [load(path) for path in given.run]
+    _note(runs)
+    rule, sources = fit(runs)
+    print(quality(rule))
+    if given.into:
+        _write(given.into, rule_json(rule, sources))
+
+
 Found = TypeVar("Found")
 
 
@@ -128,6 +145,7 @@ def _write(path: str | Path, text: str) -> None:
 
 
 USAGE_ERRORS = (
+    FitError,
     HistoryError,
     MarkersError,
     OSError,
@@ -144,4 +162,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "compare": compare_command,
     **folder_commands.COMMANDS,
     "history": history_command,
+    "fit": fit_command,
 }

@@ -1,18 +1,25 @@
-"""The rule behind `strategy="auto"`: an ordered list for the sizes at hand; no trace, no timing.
+"""The choice behind `strategy="auto"`: an ordered list for what is asked; no trace, no timing.
 
-The thresholds are those of the cost model, not of one machine: reverse mode pays for outputs,
-forward mode for inputs, a vmap level pays where the single direction is too small to fill the
-device, chunks where all directions at once no longer fit the cache. `prepare` takes the first one
-that does not refuse, so each list ends with the strategy that takes least for granted.
+The lists are fitted to published runs, see `rule`. `prepare` takes the first strategy that does not
+refuse, so each list ends with the one that takes least for granted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from .operators import Operator
+from .registry import Strategy, strategies_for
+from .rule import Entry, read
+
+TABLE = Path(__file__).with_name("rule.json")
+RULE = read(TABLE)
+# Whose lists a device takes of which no run is published.
+NEAREST = "cpu"
 
 
 @dataclass(frozen=True)
@@ -31,104 +38,44 @@ class Regime:
 
 
 def candidates(operator: Operator, regime: Regime) -> list[str]:
-    """The strategies to try, best first."""
-    if regime.sparse and operator in _SPARSE:
-        return _SPARSE[operator]
-    if regime.chunked and operator in _CHUNKED:
-        return _CHUNKED[operator](regime)
-    return _RULES[operator](regime)
+    """The strategies to try, best first: those of the table, then those that it does not know, such
+    as a user's own. Of a sparse or chunked result those that offer it, if any does."""
+    there = {s.name: s for s in strategies_for(operator) if s.exact}
+    _, _, entry = _found(operator, regime)
+    names = [name for name in dict.fromkeys([*entry.take, *there]) if name in there]
+    return [name for name in names if _offers(there[name], regime)] or names
 
 
-def _gradient(regime: Regime) -> list[str]:
-    return ["autograd-grad", "func-vjp", "autograd-grad-rows"]
+def because(operator: Operator, regime: Regime) -> str:
+    """In one line where the list of `candidates` is from, and what it was fitted to."""
+    device, purpose, entry = _found(operator, regime)
+    words = ", ".join([device, purpose, *map(str, entry.conditions)])
+    said = f"the rule for {words}, fitted to run {' and '.join(RULE[device].runs)}"
+    if device == regime.device:
+        return said
+    return f"{said}; no run on {regime.device} is published, the nearest device is {device}"
 
 
-def _vjp(regime: Regime) -> list[str]:
-    return ["autograd-grad", "func-vjp", "autograd-grad-rows"]
+def _offers(strategy: Strategy, regime: Regime) -> bool:
+    return strategy.sparse >= regime.sparse and strategy.chunks >= regime.chunked
 
 
-def _jvp(regime: Regime) -> list[str]:
-    return [
-        *("dual-jvp", "func-jvp", "double-backward-jvp", "zero-aware-forward"),
-        "dual-jvp-rows",
-    ]
+def _found(operator: Operator, regime: Regime) -> tuple[str, str, Entry]:
+    """The device and the purpose whose list is taken, and the entry of it that holds."""
+    sizes = {"n": regime.n, "m": regime.m, "B": regime.B, "bytes": regime.dtype.itemsize}
+    for device in (regime.device, NEAREST):
+        for purpose in _purposes(regime):
+            entries = RULE[device].entries.get((purpose, operator), ()) if device in RULE else ()
+            for entry in entries:
+                if all(condition.holds(sizes) for condition in entry.conditions):
+                    return device, purpose, entry
+    raise LookupError(f"{TABLE.name} has no list for {operator}: fit it to a run that measures it")
 
 
-def _jacobian(regime: Regime) -> list[str]:
-    # A direction forward costs about as much as one backward, but stores no graph.
-    reverse = ["jacrev-sum", "vmap-autograd-grad", "loop-grad"]
-    forward = ["vmap-jvp", "dual-loop"]
-    if regime.m == 1:
-        return ["loop-grad", *forward, "loop-grad-rows"]
-    first, second = (reverse, forward) if regime.m <= regime.n else (forward, reverse)
-    return [*first, *second, "zero-aware-forward", "loop-grad-rows"]
-
-
-def _divergence(regime: Regime) -> list[str]:
-    return ["vmap-jvp-trace", "jacrev-trace", "loop-grad-trace", "loop-grad-trace-rows"]
-
-
-def _hvp(regime: Regime) -> list[str]:
-    return [
-        *("double-backward", "reverse-over-reverse", "forward-over-reverse"),
-        "double-backward-rows",
-    ]
-
-
-def _hessian(regime: Regime) -> list[str]:
-    return [
-        *("vmap-double-backward", "fwd-rev", "rev-rev", "loop-double-backward"),
-        "loop-double-backward-rows",
-    ]
-
-
-def _diagonal(regime: Regime) -> list[str]:
-    return [
-        *("nested-jvp", "vmap-vhvp", "loop-double-backward", "taylor2"),
-        "loop-double-backward-rows",
-    ]
-
-
-def _bilaplacian(regime: Regime) -> list[str]:
-    # A derivative of four levels costs so much that a chain or a graph is worth looking for.
-    return [
-        *("closed-form", "forward-laplacian", "nested-hessian", "loop-double-backward"),
-        "loop-double-backward-rows",
-    ]
-
-
-_SPARSE = {
-    Operator.JACOBIAN: ["partially-separable", "coloured"],
-    Operator.HESSIAN: ["coloured"],
-}
-
-
-def _chunked_jacobian(regime: Regime) -> list[str]:
-    both = ["chunked-jacrev", "chunked-jacfwd"]
-    return both if regime.m <= regime.n else both[::-1]
-
-
-def _chunked_diagonal(regime: Regime) -> list[str]:
-    return ["chunked-nested-jvp"]
-
-
-# Those that take as many directions at once as they are told to.
-_CHUNKED = {
-    Operator.JACOBIAN: _chunked_jacobian,
-    Operator.HESSIAN: lambda regime: ["chunked-fwd-rev"],
-    Operator.HESSIAN_DIAGONAL: _chunked_diagonal,
-    Operator.LAPLACIAN: _chunked_diagonal,
-}
-
-_RULES = {
-    Operator.GRADIENT: _gradient,
-    Operator.VJP: _vjp,
-    Operator.JVP: _jvp,
-    Operator.JACOBIAN: _jacobian,
-    Operator.DIVERGENCE: _divergence,
-    Operator.HVP: _hvp,
-    Operator.HESSIAN: _hessian,
-    Operator.HESSIAN_DIAGONAL: _diagonal,
-    Operator.LAPLACIAN: _diagonal,
-    Operator.BILAPLACIAN: _bilaplacian,
-}
+def _purposes(regime: Regime) -> Iterator[str]:
+    """Whose lists the regime may take, its own first; all are of the same strategies."""
+    special = (" sparse" if regime.sparse else "") + (" chunked" if regime.chunked else "")
+    for how in dict.fromkeys([special, ""]):
+        if regime.create_graph:
+            yield f"train{how}"
+        yield f"evaluate{how}"

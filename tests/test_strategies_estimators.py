@@ -328,7 +328,7 @@ REFUSED = [
         "create_graph: it holds its basis constant, which a recording of it would not;"
         " execution='eager' trains",
     ),
-    (LAPLACIAN, "auto", {"samples": 4}, "every strategy for laplacian refuses: nested-jvp: samp"),
+    (LAPLACIAN, "auto", {"samples": 4}, "-rows: samples=4: it draws no probes; estimators do, by"),
 ]
 
 
