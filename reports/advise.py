@@ -35,7 +35,8 @@ class Pick:
 
 @dataclass(frozen=True)
 class Advised:
-    """The answer of one measured problem, whose axes `problem` has.
+    """The answer of one measured problem, whose axes `problem` has, and `own`, whether its f is the
+    user's.
 
     `best` of all ways that fit, `general` of those without a need that is `SPECIAL` (None where no
     way fits, or the best is one of them). Left out: `large`, peaks above the memory that was asked

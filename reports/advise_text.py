@@ -26,6 +26,8 @@ _NEEDS = {
     "scalar": "m = 1",
     "square": "m = n",
 }
+# What the second way is for: another f than the first needs, or a user's own that changes.
+_OTHERWISE = {False: "otherwise", True: "should that change,"}
 _OWN = (
     "Another f may differ: python -m bench advise --workload FILE.py:function measures"
     " yours and answers."
@@ -43,7 +45,8 @@ def text(found: Sequence[Advised], asked: Asked) -> str:
         else:
             parts += [_whole(each, asked, several) for each in own]
             parts += [_in_all(own)] if len(own) > 1 else []
-    return "\n\n".join([*parts, _wrapped(_OWN, "")]) + "\n"
+    others = [] if all(each.problem["own"] for each in found) else [_wrapped(_OWN, "")]
+    return "\n\n".join([*parts, *others]) + "\n"
 
 
 def _place(each: Advised) -> tuple[str, str]:
@@ -71,9 +74,9 @@ def _whole(each: Advised, asked: Asked, several: bool) -> str:
     if each.best is None:
         lines.append(_wrapped("No way that was measured there fits.", ""))
     else:
-        lines += _told("use", each.best, asked)
+        lines += _told("use", each, each.best, asked)
     if each.general is not None:
-        lines += ["", *_told("otherwise", each.general, asked)]
+        lines += ["", *_told(_OTHERWISE[bool(each.problem["own"])], each, each.general, asked)]
     elif each.best is not None and each.best.needs & SPECIAL:
         lines.append("No other measured way that fits does without that.")
     return "\n".join([*lines, *_left_out(each, asked), *_faster(each)])
@@ -109,11 +112,13 @@ def nearest(problem: pd.Series, asked: Asked) -> str:
     return f"{head}: {problem['workload']}, {', '.join(sizes)}"
 
 
-def _told(word: str, pick: Pick, asked: Asked) -> Iterator[str]:
+def _told(word: str, each: Advised, pick: Pick, asked: Asked) -> Iterator[str]:
     """What to use, on what condition, how fast, how sure, with how much memory; the code."""
     case = pick.case
     special = [_NEEDS[need] for need in sorted(pick.needs & SPECIAL)]
-    condition = f", if {words.listed(special)}" if special else ""
+    # The user's own f, on which it was measured, meets its needs.
+    of = "since" if each.problem["own"] else "if"
+    condition = f", {of} {words.listed(special)}" if special else ""
     yield _wrapped(f"{word} {case['way']}{condition}", "", "  ")
     yield _field("time", words.seconds(case["seconds"], case["half_width"]))
     if word != "use":

@@ -69,12 +69,13 @@ def published(folder: Path = PUBLISHED) -> list[Path]:
 
 
 def known(run: Run) -> pd.DataFrame:
-    """The rows of what competes, with the run's name and what each strategy needs."""
+    """The rows of what competes, with the run's name, whether it is of a user's own function, and
+    what each strategy needs."""
     strategies = run.header.get("strategies", {})
     rows = contestants(run.rows)
     names = rows["operator"] + "/" + rows["strategy"]
     needs = [frozenset(strategies.get(name, {}).get("needs", [])) for name in names]
-    return rows.assign(run=run.name, needs=needs)
+    return rows.assign(run=run.name, own=run.header.get("grid") == "own", needs=needs)
 
 
 def nearest(rows: pd.DataFrame, asked: Asked) -> list[pd.DataFrame]:

@@ -113,7 +113,8 @@ def _choice(
         return {"status": "not asked", "reason": "", "took": name}
     status = worst_status(own["status"])
     reason = own.loc[own["status"] == status, "reason"].iloc[0]
-    row = {"status": status, "reason": reason, "took": "; ".join(taken(own["chosen"])) or name}
+    took = "; ".join(taken(own["chosen"])) if name in CHOOSERS else name
+    row = {"status": status, "reason": reason, "took": took}
     if status == "ok" and name not in logs:
         return row | {"status": "incomplete", "reason": "it was not measured in every pass"}
     if status != "ok" or not picked:
@@ -180,8 +181,9 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 
 def counted(took: pd.Series) -> str:
     """`nested-jvp 5, taylor2 3`: in how many problems each strategy was taken, the most first."""
-    names = Counter(name for each in took for name in str(each).split("; "))
-    return ", ".join(f"{name} {count}" for name, count in names.most_common())
+    names = Counter(name for each in took if each for name in each.split("; "))
+    said = [f"{name} {count}" for name, count in names.most_common()]
+    return ", ".join(said) or words.NOTHING
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
@@ -192,16 +194,17 @@ def sentences(table: pd.DataFrame) -> list[str]:
     choosers = lines[lines["choice"].isin(CHOOSERS)]
     found = [_sentence(line, several) for _, line in choosers.iterrows()]
     others = lines[~lines["choice"].isin(CHOOSERS) & lines["mean"].notna()]
-    said = [f"{_name(line, several)} {words.factor(line['mean'])}" for _, line in others.iterrows()]
+    said = [f"{named(line, several)} {words.factor(line['mean'])}" for _, line in others.iterrows()]
     return [*found, *([f"By the same measure: {words.listed(said)}."] if said else [])]
 
 
-def _name(line: pd.Series, several: bool) -> str:
-    return f"{line['choice']} ({line['where']})" if several else str(line["choice"])
+def named(line: Any, several: bool, name: str = "choice") -> str:
+    """What a line is of, with where where there are several places."""
+    return f"{line[name]} ({line['where']})" if several else str(line[name])
 
 
 def _sentence(line: pd.Series, several: bool) -> str:
-    name = _name(line, several)
+    name = named(line, several)
     silent = f"; no answer in {line['silent']}" if line["silent"] else ""
     if not line["judged"]:
         why = "two passes or more are needed" if line["silent"] < line["problems"] else "no time"

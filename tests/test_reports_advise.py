@@ -152,6 +152,15 @@ def test_a_way_for_some_f_is_followed_by_one_for_any(run: Run) -> None:
     assert f"over the first  {words.factor(ratio)} ({words.factor_interval(low, high)})" in said
 
 
+def test_of_ones_own_function_what_a_way_needs_is_met(tmp_path: Path) -> None:
+    run = load(write(tmp_path / "run.jsonl", lines((8,)), **described(), grid="own"))
+    said = text(advise([run], Asked()), Asked())
+    assert "use closed-form, since f is a chain of affine and elementwise layers" in said
+    assert re.search(r"^should that change, (nested-jvp|forward-laplacian)$", said, re.MULTILINE)
+    assert "Another f may differ" not in said
+    assert "Another f may differ" in text(advise([load(made(tmp_path, lines()))], Asked()), Asked())
+
+
 def test_ties_are_named(run: Run) -> None:
     (found,) = advise([run], Asked("laplacian", n=8))
     assert found.general is not None

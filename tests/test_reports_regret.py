@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from browser import chromium, visit
 from made_runs import GOLDEN, header, rows, write
+from playwright.sync_api import expect
 from rich.console import Console
 
 from reports import points
@@ -163,6 +165,8 @@ def test_a_chooser_without_an_answer_is_counted_and_in_no_mean(tmp_path: Path) -
     (silent,) = regret.silent(found.regrets).rows
     assert [cell.text for cell in silent[1:]] == ["1", RULE, "unsupported", "rows meet"]
     assert "no answer in 1" in sentences(found.regrets)[0]
+    (row,) = regret.by_operator(found.regrets).rows
+    assert row[-1].text == "closed-form 3"
     drawn = shares(found.regrets).set_index(["choice", "tau"])["share"]
     assert drawn[RULE, 100] == 0.75
 
@@ -344,6 +348,17 @@ def test_the_page_tells_of_it_after_the_answer(found: Answer) -> None:
     assert section.count("<svg") == 1
     for caption in ("Regret of each choice", "Regret by operator", "Where auto loses most"):
         assert caption in section
+
+
+def test_your_own_sizes_find_no_chooser(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(
+        page(answered(tmp_path, strategies((16,)), chooser(RACE, "fwd-rev", 0.01, (16,))))
+    )
+    with chromium() as browser, visit(browser, file) as opened:
+        output = opened.page.locator("#finder output")
+        expect(output).to_contain_text("closed-form: 1 ms")
+        assert RACE not in output.inner_text()
 
 
 def test_the_worst_come_first(found: Answer) -> None:

@@ -14,6 +14,7 @@ from ..regret import (
     TORCH_FUNC,
     WITHIN,
     counted,
+    named,
     sentences,
     shares,
     summary,
@@ -23,6 +24,8 @@ from ..schema import CHOOSERS
 from ..svg import inline
 
 MOST = 10
+# The factor that the figure's title tells of.
+NEAR = WITHIN[1]
 _NONE = (
     "No row of `auto-rule` or `auto-race` is in this run: nothing is known of what `auto` loses."
 )
@@ -52,11 +55,10 @@ def section(found: Answer) -> Section:
 
 def overall(table: pd.DataFrame) -> Sheet:
     """A line a choice and place."""
-    lines = summary(table)
-    several = lines["where"].nunique() > 1
+    lines, several = summary(table), _several(table)
     rows = tuple(
         (
-            Cell(f"{line['choice']} ({line['where']})" if several else str(line["choice"])),
+            Cell(named(line, several)),
             number(f"{line['judged']} of {line['problems']}", line["judged"]),
             _interval(line, "mean", "low", "high"),
             *(number(words.factor(line[name]), line[name]) for name in ("median", "tenth")),
@@ -85,21 +87,22 @@ def _within(line: pd.Series) -> list[Cell]:
 
 
 def _drawing(table: pd.DataFrame) -> Drawing:
-    drawn = shares(table).rename(columns={"where": "panel", "choice": "strategy"})
-    finding = _finding(drawn)
-    wide = drawn.pivot_table(index=["panel", "strategy"], columns="tau", values="share", sort=False)
-    several = drawn["panel"].nunique() > 1
+    drawn = shares(table)
+    wide = drawn.pivot_table(index=["where", "choice"], columns="tau", values="share", sort=False)
+    names = [
+        named({"where": where, "choice": choice}, _several(drawn)) for where, choice in wide.index
+    ]
+    near = [f"{name} {100 * share:.0f} %" for name, share in zip(names, wide[NEAR], strict=True)]
+    finding = f"Of the problems within {NEAR:g}× of the best: {words.listed(near)}"
     rows = tuple(
-        (
-            Cell(f"{name} ({panel})" if several else str(name)),
-            *(number(f"{100 * share:.0f} %", share) for share in line),
-        )
-        for (panel, name), line in zip(wide.index, wide.to_numpy().tolist(), strict=True)
+        (Cell(name), *(number(f"{100 * share:.0f} %", share) for share in line))
+        for name, line in zip(names, wide.to_numpy().tolist(), strict=True)
     )
+    points = drawn.rename(columns={"where": "panel", "choice": "strategy"})
     heads = ("choice", *(f"within {tau:g}×" for tau in wide.columns))
     return Drawing(
         finding,
-        inline(figures.profile(drawn, figures.looks(list(CHOICES))), "regret", finding),
+        inline(figures.profile(points, figures.looks(list(CHOICES))), "regret", finding),
         "The share of problems that a choice solves within τ times the best. A problem that a"
         " chooser left without an answer is never solved; what torch.func's default or the loop"
         " refuses, or was not asked, is left out of its line.",
@@ -109,10 +112,8 @@ def _drawing(table: pd.DataFrame) -> Drawing:
     )
 
 
-def _finding(drawn: pd.DataFrame) -> str:
-    near = drawn[drawn["tau"] == WITHIN[1]].drop_duplicates("strategy")
-    said = [f"{row['strategy']} {100 * row['share']:.0f} %" for _, row in near.iterrows()]
-    return f"Of the problems within {WITHIN[1]:g}× of the best: {words.listed(said)}"
+def _several(table: pd.DataFrame) -> bool:
+    return table["where"].nunique() > 1
 
 
 def by_operator(table: pd.DataFrame) -> Sheet:
@@ -121,7 +122,7 @@ def by_operator(table: pd.DataFrame) -> Sheet:
         ["where", "operator", "choice"]
     )
     groups = table.groupby(["where", "operator"], sort=False)
-    several = table["where"].nunique() > 1
+    several = _several(table)
     asked = [name for name in CHOOSERS if name in set(table["choice"])]
     rows = []
     for (where, operator), own in sorted(groups, key=lambda found: rank(str(found[0][1]))):
@@ -129,7 +130,7 @@ def by_operator(table: pd.DataFrame) -> Sheet:
         took = [counted(own.loc[own["choice"] == name, "took"]) for name in asked]
         rows.append(
             (
-                Cell(f"{operator} ({where})" if several else str(operator)),
+                Cell(named(own.iloc[0], several, "operator")),
                 number(str(own["contest"].nunique()), own["contest"].nunique()),
                 *(_mean(of.get(name)) for name in (*asked, TORCH_FUNC, LOOP)),
                 *(Cell(text, kind="soft prose") for text in took),
@@ -154,7 +155,7 @@ def worst(table: pd.DataFrame) -> Sheet:
     rows = tuple(
         (
             Cell(_problem(row)),
-            Cell(str(row["choice"])),
+            Cell(named(row, _several(table))),
             _interval(row, "regret", "low", "high"),
             Cell(str(row["took"])),
             Cell(str(row["best"])),
