@@ -130,7 +130,7 @@ def line(case: pd.Series) -> str:
         options.append(f'chunk="{said}"' if isinstance(case["chunk"], str) else f"chunk={said}")
     if case["create_graph"]:
         options.append("create_graph=True")
-    if case["layout"] != "dense":
-        options.append(f'layout="{case["layout"]}"')
+    if (layout := case.get("layout", "dense")) != "dense":
+        options.append(f'layout="{layout}"')
     call = f"{operator}(f, x{direction}, {', '.join(options)})"
     return f"from strategies import {operator}; {call}"
