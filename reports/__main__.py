@@ -1,4 +1,4 @@
-"""`python -m reports html | summary | export | compare | verdicts | history | …`."""
+"""`python -m reports html | summary | advise | export | compare | verdicts | history | …`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
     )
+    _advise(commands.add_parser("advise", help="say what to use for sizes of your own"))
     _compare(commands.add_parser("compare", help="compare two result files; times never fail"))
     _folder(commands)
     _fit(commands.add_parser("fit", help="fit the rule of auto to runs, print how well it does"))
@@ -47,6 +48,22 @@ def _html(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--history", metavar="FOLDER", help="show the steps of a folder of runs")
     command.add_argument("--coverage", metavar="FILE", help="a result file of bench coverage")
+
+
+def _advise(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="*", help="a result file; default: the published ones")
+    command.add_argument("--operator", help="default: every one that was measured")
+    command.add_argument("--n", type=int, help="inputs of a row")
+    command.add_argument("--m", type=int, help="outputs of a row")
+    command.add_argument("--batch", type=int, metavar="B", help="rows in the batch")
+    command.add_argument("--dtype", metavar="float32")
+    command.add_argument("--device", metavar="cpu", help="default: every one that was measured")
+    command.add_argument(
+        "--create-graph", action="store_true", help="the result is differentiated again"
+    )
+    command.add_argument("--layout", default="dense", metavar="sparse")
+    command.add_argument("--execution", default="eager", metavar="eager")
+    command.add_argument("--memory", metavar="8GiB", help="the most that one evaluation may take")
 
 
 def _compare(command: argparse.ArgumentParser) -> None:

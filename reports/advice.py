@@ -86,7 +86,7 @@ def _answer(
     row |= {"peak_bytes": mine["peak_bytes"].max(), "nearest": mine["contest"].iloc[0]}
     row |= {"speedup": float(np.exp(np.log(mine["speedup"]).mean())), "line": line(mine.iloc[0])}
     if others:
-        row |= _margin(logs, use, others)
+        row |= margin(logs, use, others)
     return row
 
 
@@ -101,7 +101,7 @@ def _mean_logs(rows: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
     return sum((t[shared] for t in tables[1:]), tables[0][shared]) / len(tables)
 
 
-def _margin(logs: pd.DataFrame, use: str, others: list[str]) -> dict[str, Any]:
+def margin(logs: pd.DataFrame, use: str, others: list[str]) -> dict[str, Any]:
     """The ratio of the next best to the winner with its interval, and who ties with it."""
     ratios = {name: interval(logs[name] - logs[use]) for name in others}
     mean, low, high = ratios[others[0]]
@@ -130,5 +130,7 @@ def line(case: pd.Series) -> str:
         options.append(f'chunk="{said}"' if isinstance(case["chunk"], str) else f"chunk={said}")
     if case["create_graph"]:
         options.append("create_graph=True")
+    if (layout := case.get("layout", "dense")) != "dense":
+        options.append(f'layout="{layout}"')
     call = f"{operator}(f, x{direction}, {', '.join(options)})"
     return f"from strategies import {operator}; {call}"

@@ -11,7 +11,10 @@ from typing import TypeVar
 from rich.console import Console
 
 from . import folder_commands
+from .advise import advise
+from .advise_text import text as advise_text
 from .answer import answer
+from .asked import AdviseError, asked_for, published
 from .compare import compare
 from .comparison import Judgement, exit_code
 from .export import as_json, csv
@@ -93,6 +96,13 @@ def export_command(given: argparse.Namespace) -> None:
         _write(given.into, between_markers(text, regimes(found), given.into))
 
 
+def advise_command(given: argparse.Namespace) -> None:
+    """Print what to use for the sizes that are given."""
+    asked = asked_for(given)
+    runs = [load(path) for path in given.run or published()]
+    print(advise_text(advise(runs, asked), asked), end="")
+
+
 def compare_command(given: argparse.Namespace) -> int:
     """Print and write the comparison of two result files; 1 only for what fails now or is gone."""
     # Before anything is read, so that a wrong name costs nothing.
@@ -145,6 +155,7 @@ def _write(path: str | Path, text: str) -> None:
 
 
 USAGE_ERRORS = (
+    AdviseError,
     FitError,
     HistoryError,
     MarkersError,
@@ -159,6 +170,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "html": html_command,
     "summary": summary_command,
     "export": export_command,
+    "advise": advise_command,
     "compare": compare_command,
     **folder_commands.COMMANDS,
     "history": history_command,

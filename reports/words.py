@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from math import floor, isfinite, log10, sqrt
 from typing import Any
@@ -13,6 +14,8 @@ Unit = tuple[float, str]
 
 _SECONDS: tuple[Unit, ...] = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES: tuple[Unit, ...] = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+_GIVEN = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_GIVEN |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 NOTHING = "–"
 # A column of numbers further apart than this has the unit of its middle, others that of the least.
 _FAR = 1e4
@@ -109,6 +112,14 @@ def bytes_(value: float, unit: Unit | None = None) -> str:
         return NOTHING
     scale, name = unit or _unit(value, _BYTES)
     return f"{significant(value / scale)} {name}"
+
+
+def bytes_of(text: str) -> int:
+    """A number of bytes as people give it: `8GiB`, `500 MB`, `1000`. Raises `ValueError`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if not found or found[2] not in _GIVEN or not float(found[1]):
+        raise ValueError(f'memory reads like "8 GiB" or 8000000000, not {text!r}')
+    return int(float(found[1]) * _GIVEN[found[2]])
 
 
 def calls(value: float) -> str:

@@ -9,6 +9,7 @@ from .. import words
 from ..answer import Answer
 from ..blocks import Block, Cell, Prose, Section, Sheet, number, rank
 from ..load import Run
+from ..schema import RACE
 from ..summary import passes
 
 
@@ -55,7 +56,9 @@ def _drifts(found: Answer) -> list[Sheet]:
 def drift(run: Run) -> list[tuple[Cell, ...]]:
     """Of every pass its mean ratio to the mean of all, of the same cases, and of the controls; the
     share of the time that the system gave to others."""
-    cases, controls = _ratios(run.rows), _ratios(run.controls)
+    # A race may take another strategy in every pass.
+    steady = run.rows[run.rows["strategy"] != RACE]
+    cases, controls = _ratios(steady), _ratios(run.controls)
     stolen = _stolen(run.rows)
     return [
         (
