@@ -28,7 +28,7 @@ from .check_estimates import check_plan
 from .controls import controls
 from .cores import claimed_cores, cores
 from .counted import counted_rows
-from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
+from .grid import OWN, NothingSelected, UnknownGrid, blocks, cases, choosers_in, user_blocks
 from .memory import default_limit
 from .progress import Progress
 from .record import ResultsError, Row, lines, recording
@@ -68,8 +68,9 @@ USAGE_ERRORS = (
 )
 
 
-def selected(given: argparse.Namespace) -> list[Case]:
-    """The cases that the command line asks for."""
+def selected(given: argparse.Namespace, *, choosers: bool = False) -> list[Case]:
+    """The cases that the command line asks for. choosers: with those of what chooses, where the
+    grid has such."""
     if given.device == "cuda" and not torch.cuda.is_available():
         raise NoDevice("no CUDA device here; try --device cpu")
     load_installed()
@@ -77,13 +78,22 @@ def selected(given: argparse.Namespace) -> list[Case]:
         load_strategies(path)
     mine = [load_workload(spec).name for spec in given.workload]
     chosen = user_blocks(mine, given.dtype) if mine else blocks(given.grid)
-    return cases(chosen, device=given.device, threads=given.threads, only=given.only)
+    return cases(
+        chosen,
+        device=given.device,
+        threads=given.threads,
+        only=given.only,
+        choosers=choosers_in(_grid(given)) if choosers else (),
+    )
+
+
+def _grid(given: argparse.Namespace) -> str:
+    return OWN if given.workload else given.grid
 
 
 def run_command(given: argparse.Namespace) -> int:
     """Measure, write the result file, print its path."""
-    found = selected(given)
-    grid = "own" if given.workload else given.grid
+    found = selected(given, choosers=True)
     counts = sorted({case.threads for case in found})
     with claimed_cores(counts[-1]) as claim:
         warnings = (claim.warning,) if claim.warning else ()
@@ -99,7 +109,7 @@ def run_command(given: argparse.Namespace) -> int:
         )
         where = (Path(given.results), job, _resumed(given), warnings)
         timed: list[Timed] = [*found, *(c for t in counts for c in controls(given.device, t))]
-        outcome = run(Request(timed, grid, given.passes, given.device, *where))
+        outcome = run(Request(timed, _grid(given), given.passes, given.device, *where))
     return _told(outcome)
 
 
@@ -136,14 +146,14 @@ def _resolved(spec: str) -> str:
 
 def list_command(given: argparse.Namespace) -> int:
     """Print the ids, one a line."""
-    for case in selected(given):
+    for case in selected(given, choosers=True):
         print(case.id)
     return 0
 
 
 def check_command(given: argparse.Namespace) -> int:
     """Check every case against its reference and print how many digits agree."""
-    found = selected(given)
+    found = selected(given, choosers=True)
     rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(prefix="references-") as references,
@@ -183,6 +193,7 @@ def _checked(case: Case, references: Path) -> Row:
             if not isinstance(plan, Plan):
                 row["status"], row["reason"] = "unsupported", plan.reason
                 return row
+            made = made.taken(plan.strategy)
             result = plan(*made.inputs)
             assert isinstance(result, torch.Tensor)
             row.update(check_plan(made, plan, result, references).fields)

@@ -11,6 +11,9 @@ SCHEMA = 1
 # The operator of rows that measure the machine, with no code of ours.
 CONTROL = "control"
 
+# What chooses among strategies, as a strategy of a row.
+CHOOSERS = ("auto-rule", "auto-race")
+
 # A comparison: its arms, its stages by times, and the one by instructions.
 ARMS = ("base", "head")
 STAGES = ("screen", "confirm")
