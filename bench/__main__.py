@@ -57,7 +57,10 @@ def _advise(command: argparse.ArgumentParser) -> None:
     command.add_argument("--passes", type=_count, default=3, metavar="K")
     command.add_argument("--results", default="results", metavar="FOLDER")
     command.add_argument(
-        "--limit", type=_seconds, default=8.0, metavar="SECONDS", help="for one case in one pass"
+        "--limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="for one case in one pass; without it 15, or 120 where --operator is given",
     )
     # What is asked of a run, and not here.
     command.set_defaults(strategies=[], memory=None, resume=None)

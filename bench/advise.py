@@ -20,6 +20,9 @@ from .workloads import load_workload
 # Of a minute what is left for measuring: torch is imported in each pass and before, and the reports
 # take their time.
 BUDGET_S = 40.0
+# For a case in a pass, its reference included: what keeps an estimate that was wrong from taking
+# the minute, and what whoever names an operator waits for.
+LIMIT_S, NAMED_LIMIT_S = 15.0, 120.0
 
 
 class CannotAdvise(ValueError):
@@ -31,17 +34,18 @@ def advise_command(given: argparse.Namespace) -> int:
     begun = time.monotonic()
     require(given.device)
     load_installed()
-    asked = operators(given.operator)
+    asked, named = operators(given.operator), bool(given.operator)
+    given.limit = given.limit or (NAMED_LIMIT_S if named else LIMIT_S)
     found = shortlist(
         cases(load_workload(given.workload[0]).name, asked, given),
         given.passes,
         BUDGET_S,
-        named=bool(given.operator),
+        named=named,
     )
     for text in found.left_out:
-        _say(f"left out, as it would take long: {text}")
+        _say(f"left out, as it would take about {text}")
     if not found.cases:
-        raise CannotAdvise("nothing fits into a minute; name an operator with --operator")
+        raise CannotAdvise("nothing fits into a minute; --operator NAME measures one however long")
     outcome = measured(given, found.cases, OWN)
     if outcome.interrupted:
         _say(f"interrupted; what was measured is in {outcome.path}")

@@ -7,6 +7,7 @@ hours away from an answer that is to come within a minute.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -17,6 +18,7 @@ from strategies.race import finalists
 from .case import Case, Subject, subject
 from .device import DEVICES
 from .forward import Rounds, forward_seconds
+from .progress import remaining
 
 FINALISTS = 4
 # What one does without looking any further: a loop of `autograd.grad`, and what `torch.func` has.
@@ -75,7 +77,7 @@ _OWN_S, _CALLS = 0.25, 8
 
 @dataclass(frozen=True)
 class Shortlist:
-    """What is measured and, in a line each, what is not, with the seconds that it would take."""
+    """What is measured and, in a line each, what is not, with the time that it would take."""
 
     cases: tuple[Case, ...]
     left_out: tuple[str, ...]
@@ -112,9 +114,13 @@ def shortlist(asked: Sequence[Case], passes: int, budget_s: float, *, named: boo
     loops = sorted((cost for cost in taken if cost.loop_s), key=lambda cost: cost.loop_s)
     looped = _fitting(loops, left_s, lambda cost: cost.loop_s)
     cases = [replace(cost.case, strategy=name) for cost in taken for name in cost.strategies]
-    left_out = [f"{c.case.operator}, {c.seconds:.0f} s" for c in costs if c not in taken]
+    left_out = [
+        f"{remaining(cost.seconds)}: {cost.case.operator}" for cost in costs if cost not in taken
+    ]
     left_out += [
-        f"{c.loop.operator}/{c.loop.strategy}, {c.loop_s:.0f} s" for c in loops if c not in looped
+        f"{remaining(cost.loop_s)}: {cost.loop.operator}/{cost.loop.strategy}"
+        for cost in loops
+        if cost not in looped
     ]
     return Shortlist((*cases, *(cost.loop for cost in looped)), tuple(left_out))
 
@@ -134,7 +140,11 @@ def _cost(made: Subject, passes: int, forwards: dict[str, Rounds]) -> Cost:
     n, m = case.axes["n"], case.axes["m"]
     forward_s = median(forward_seconds(made, DEVICES[case.device](), forwards)[0])
     looped_s = _CALLS * _LOOPED[case.operator](n, m) * forward_s
-    names = dict.fromkeys([*finalists(made.setting(), FINALISTS), DEFAULTS[case.operator]])
+    with warnings.catch_warnings():
+        # Of those that are tried; most of them are not measured.
+        warnings.simplefilter("ignore")
+        first = finalists(made.setting(), FINALISTS)
+    names = dict.fromkeys([*first, DEFAULTS[case.operator]])
     seconds = _REFERENCE[case.operator](n, m) * forward_s
     seconds += passes * len(names) * (_OWN_S + _AT_ONCE * looped_s)
     loop_s = 0.0 if LOOPS[case.operator] in names else passes * (_OWN_S + looped_s)
