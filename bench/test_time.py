@@ -45,7 +45,7 @@ def test_time(
         request.node.stash[ROW] = rows[case.id] = row
         made = subject(case)
         plan = _prepared(made, row)
-        made = made.taken(plan.strategy)
+        made = made.taken(row.get("chosen", case.strategy))
         _checked(made, plan, references, row)
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
         call = _injected(waiting(evaluate, device), case, request)
