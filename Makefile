@@ -29,7 +29,7 @@ select = --grid $(GRID) $(own)
 counted = $(own) $(foreach file,$(COUNTERS),--counters '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench list verify coverage counters regress limits test method check format report readme clean
+.PHONY: help setup bench advise list verify coverage counters regress limits regret test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench: $(READY) ## measure GRID on DEVICE, write the page, print its path
 	if [ -n "$$run" ]; then $(PYTHON) -m reports summary "$$run" && $(PYTHON) -m reports html "$$run"; fi; \
 	exit $$code
 
+advise: $(READY) ## measure WORKLOAD=FILE.py:function in a minute, print which strategy to use
+	@$(PYTHON) -m bench advise $(foreach file,$(WORKLOAD),--workload '$(file)') --device $(DEVICE) \
+		--passes $(PASSES) --results $(RESULTS)
+
 list: $(READY) ## print the ids of the cases of GRID
 	@$(PYTHON) -m bench list $(select)
 
@@ -67,6 +71,12 @@ regress: $(READY) ## compare every case with tests/counters/; 1 for any differen
 
 limits: $(READY) ## print the fastest strategies beside torch's own and their bars; ONLY= selects
 	@OMP_NUM_THREADS=1 $(PYTHON) docs/limits.py $(foreach part,$(ONLY),--only '$(part)') $(if $(INTO),--into $(INTO))
+
+# As many passes as an interval of 15 % takes.
+regret: PASSES = 8
+regret: $(READY) ## measure networks that nothing was fitted to: how far choices are from the best
+	@run=$$($(PYTHON) docs/regret.py --device $(DEVICE) --passes $(PASSES) --results $(RESULTS)); \
+	code=$$?; if [ -n "$$run" ]; then $(PYTHON) -m reports summary "$$run"; fi; exit $$code
 
 test: $(READY) ## run the tests, JOBS at once
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)

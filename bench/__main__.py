@@ -1,4 +1,4 @@
-"""`python -m bench run | list | check | coverage | counters | pair`."""
+"""`python -m bench run | list | check | coverage | counters | pair | advise`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,39 @@ def parser() -> argparse.ArgumentParser:
     _counters(commands.add_parser("counters", help=text, description=text))
     text = "compare two commits, measured in turn; 1 where something is slower, failing or removed"
     _pair(commands.add_parser("pair", help=text, description=text))
+    text = "measure your own function within a minute and say which strategy to use"
+    _advise(commands.add_parser("advise", help=text, description=text))
     return top
+
+
+def _advise(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--workload",
+        required=True,
+        nargs=1,
+        metavar="FILE.py:FUNCTION",
+        help="your own FUNCTION(dtype, device, generator) -> (f, x)",
+    )
+    command.add_argument(
+        "--operator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="given again, several; without it all that the shapes allow, but bilaplacian",
+    )
+    command.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    command.add_argument("--create-graph", action="store_true", help="to train through the result")
+    command.add_argument("--passes", type=_count, default=3, metavar="K")
+    command.add_argument("--results", default="results", metavar="FOLDER")
+    command.add_argument(
+        "--limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="for one case in one pass; without it 15, or 120 where --operator is given",
+    )
+    # What is asked of a run, and not here.
+    command.set_defaults(strategies=[], memory=None, resume=None)
 
 
 def _counters(command: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -18,11 +18,11 @@ from strategies import (
     Refusal,
     Setting,
     Strategy,
-    attempt,
     find,
     inspect,
 )
 
+from .choosers import planned
 from .problem import Problem, direction
 from .workloads import find_workload
 
@@ -42,7 +42,8 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: one strategy on one workload at one size, the way it runs there."""
+    """What is measured: one strategy, or what chooses one, on one workload at one size, the way it
+    runs there."""
 
     operator: Operator
     strategy: str
@@ -130,12 +131,17 @@ class Subject:
         return inspect(case.operator, self.problem.f, self.inputs, options)
 
     def strategy(self) -> Strategy:
-        """The case's strategy."""
+        """The case's strategy; `UnknownStrategy` for a chooser, see `taken`."""
         return find(self.case.operator, self.case.strategy)
 
     def prepare(self) -> Plan | Refusal:
-        """The plan of the case's strategy, or its refusal."""
-        return attempt(self.setting(), self.strategy())
+        """The plan of the case's strategy or chooser, or its refusal."""
+        return planned(self.setting(), self.case.strategy)
+
+    def taken(self, strategy: str) -> Subject:
+        """The same for the strategy that was taken, which is another name only where a chooser took
+        it: what is asked next is asked of that one, since a race may end otherwise each time."""
+        return replace(self, case=replace(self.case, strategy=strategy))
 
 
 def subject(case: Case) -> Subject:

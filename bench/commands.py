@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -23,18 +22,20 @@ from strategies import (
 )
 
 from . import coverage, expected, pair_command
-from .case import Case, Timed, subject
+from .advise import CannotAdvise, advise_command
+from .asked import NoDevice, selected
+from .case import Case, subject
 from .check_estimates import check_plan
-from .controls import controls
-from .cores import claimed_cores, cores
+from .cores import cores
 from .counted import counted_rows
-from .grid import NothingSelected, UnknownGrid, blocks, cases, user_blocks
+from .grid import NothingSelected, UnknownGrid
 from .memory import default_limit
 from .progress import Progress
 from .record import ResultsError, Row, lines, recording
 from .resume import ResumeError
-from .runner import Job, Outcome, Request, RunnerError, run
-from .workloads import UnknownWorkload, WorkloadError, load_workload
+from .run_command import resumed, run_command, told
+from .runner import Job, Request, RunnerError, run
+from .workloads import UnknownWorkload, WorkloadError
 
 # Where the output goes to a file, ids are kept whole.
 WIDE = 250
@@ -47,11 +48,8 @@ ERRORS = {
 }
 
 
-class NoDevice(RuntimeError):
-    """The device that was asked for is not there."""
-
-
 USAGE_ERRORS = (
+    CannotAdvise,
     NoDevice,
     NothingSelected,
     ResultsError,
@@ -68,82 +66,16 @@ USAGE_ERRORS = (
 )
 
 
-def selected(given: argparse.Namespace) -> list[Case]:
-    """The cases that the command line asks for."""
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise NoDevice("no CUDA device here; try --device cpu")
-    load_installed()
-    for path in given.strategies:
-        load_strategies(path)
-    mine = [load_workload(spec).name for spec in given.workload]
-    chosen = user_blocks(mine, given.dtype) if mine else blocks(given.grid)
-    return cases(chosen, device=given.device, threads=given.threads, only=given.only)
-
-
-def run_command(given: argparse.Namespace) -> int:
-    """Measure, write the result file, print its path."""
-    found = selected(given)
-    grid = "own" if given.workload else given.grid
-    counts = sorted({case.threads for case in found})
-    with claimed_cores(counts[-1]) as claim:
-        warnings = (claim.warning,) if claim.warning else ()
-        for text in warnings:
-            print(f"bench: {text}", file=sys.stderr)
-        job = Job(
-            strategies=tuple(str(Path(path).resolve()) for path in given.strategies),
-            workloads=tuple(_resolved(spec) for spec in given.workload),
-            threads=counts[-1],
-            pinned=claim.cores,
-            limit_s=given.limit,
-            memory_bytes=_memory(given),
-        )
-        where = (Path(given.results), job, _resumed(given), warnings)
-        timed: list[Timed] = [*found, *(c for t in counts for c in controls(given.device, t))]
-        outcome = run(Request(timed, grid, given.passes, given.device, *where))
-    return _told(outcome)
-
-
-def _memory(given: argparse.Namespace) -> int | None:
-    # CUDA maps far more addresses than it uses: there is nothing that could be limited.
-    return None if given.device == "cuda" else given.memory or default_limit()
-
-
-def _resumed(given: argparse.Namespace) -> Path | None:
-    return Path(given.resume) if given.resume else None
-
-
-def _told(outcome: Outcome) -> int:
-    """Print the path of a whole file, or how to go on with one that is not."""
-    if outcome.interrupted:
-        rows = sum(outcome.statuses.values())
-        print(
-            f"bench: interrupted after {rows} rows; go on with: {_again(outcome)}", file=sys.stderr
-        )
-    else:
-        print(outcome.path)
-    return outcome.exit_code
-
-
-def _again(outcome: Outcome) -> str:
-    said = ["python", "-m", "bench", *sys.argv[1:]]
-    return shlex.join(said if "--resume" in said else [*said, "--resume", str(outcome.path)])
-
-
-def _resolved(spec: str) -> str:
-    path, _, function = spec.rpartition(":")
-    return f"{Path(path).resolve()}:{function}"
-
-
 def list_command(given: argparse.Namespace) -> int:
     """Print the ids, one a line."""
-    for case in selected(given):
+    for case in selected(given, choosers=True):
         print(case.id)
     return 0
 
 
 def check_command(given: argparse.Namespace) -> int:
     """Check every case against its reference and print how many digits agree."""
-    found = selected(given)
+    found = selected(given, choosers=True)
     rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory(prefix="references-") as references,
@@ -183,6 +115,7 @@ def _checked(case: Case, references: Path) -> Row:
             if not isinstance(plan, Plan):
                 row["status"], row["reason"] = "unsupported", plan.reason
                 return row
+            made = made.taken(plan.strategy)
             result = plan(*made.inputs)
             assert isinstance(result, torch.Tensor)
             row.update(check_plan(made, plan, result, references).fields)
@@ -213,10 +146,10 @@ def coverage_command(given: argparse.Namespace) -> int:
     asked = coverage.cells(given.only, given.execution or coverage.EXECUTIONS_ASKED)
     if not asked:
         raise NothingSelected(f"no cell matches {' and '.join(map(repr, given.only))}")
-    where = (Path(given.results), job, _resumed(given))
+    where = (Path(given.results), job, resumed(given))
     outcome = run(Request(asked, "coverage", 1, "cpu", *where, workers=workers))
     if outcome.interrupted:
-        return _told(outcome)
+        return told(outcome)
     rows = [line for line in lines(outcome.path) if line["kind"] == "row"]
     counts = Counter(row["status"] for row in rows)
     print(", ".join(f"{counts[s]} {s}" for s in sorted(counts)), file=sys.stderr)
@@ -263,4 +196,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "coverage": coverage_command,
     "counters": counters_command,
     "pair": pair_command.pair_command,
+    "advise": advise_command,
 }

@@ -33,7 +33,7 @@ def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> in
     # Only now: these import `strategies`, from wherever it comes.
     from strategies import load_installed, load_strategies
 
-    from .measure import freeze_imports
+    from .measure import freeze_old
     from .workloads import load_workload
 
     given = _given(arguments)
@@ -43,7 +43,7 @@ def main(runner: str, source: str, cases: str, rows: str, *arguments: str) -> in
         load_strategies(path)
     for spec in given.workload:
         load_workload(spec)
-    freeze_imports()
+    freeze_old()
     with Path(rows).open("w", encoding="utf-8", buffering=1) as file:
         file.write(json.dumps(ready) + "\n")
         for axes in json.loads(Path(cases).read_text()):

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from strategies import FOURTH_ORDER, Operator, strategies_for, violated_shape
+from reports.schema import CHOOSERS
+from strategies import FOURTH_ORDER, Operator, Strategy, strategies_for, violated_shape
 from strategies.drawing import SAMPLES
 
 from .block import Block
@@ -22,6 +23,8 @@ from .trial_grid import trials
 from .workloads import UnknownWorkload
 
 FEW = 16
+# The name of a run of the user's own workloads.
+OWN = "own"
 Shapes = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
@@ -42,6 +45,9 @@ GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
     "instructions": partial(instructions, smoke),
     "trials": trials,
 }
+# Those in which what chooses is measured beside what it chooses from; the others are of single
+# strategies, and a race may end otherwise in each arm of a comparison.
+CHOOSING = ("smoke", "default", "full", "choice", OWN)
 
 
 def blocks(grid: str) -> list[Block]:
@@ -74,11 +80,13 @@ def cases(
     device: str = "cpu",
     threads: Sequence[int] = (),
     only: Sequence[str] = (),
+    choosers: Sequence[str] = (),
 ) -> list[Case]:
     """Every strategy of every operator that the blocks' shapes allow, each case once.
 
     threads: numbers of them, instead of each block's own. only: parts of a case's id, all of which
-    must occur in it.
+    must occur in it. choosers: names of what chooses, beside the strategies where they run eagerly
+    and all of them do.
     """
     found: dict[str, Case] = {}
     for block in chosen:
@@ -86,7 +94,7 @@ def cases(
         if block.execution == "cuda-graph" and device != "cuda":
             continue
         for count in threads or block.threads:
-            for case in _cases(block, device, count):
+            for case in _cases(block, device, count, choosers):
                 if all(part in case.id for part in only):
                     found.setdefault(case.id, case)
     if not found:
@@ -94,23 +102,23 @@ def cases(
     return list(found.values())
 
 
-def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
+def choosers_in(grid: str) -> Sequence[str]:
+    """The choosers that a grid of that name is measured with."""
+    return CHOOSERS if grid in CHOOSING else ()
+
+
+def _cases(block: Block, device: str, threads: int, choosers: Sequence[str]) -> Iterator[Case]:
     in_shape, out_shape, B = shapes(block.workload, tuple(block.params.items()), block.B)
     for operator in block.operators:
         if violated_shape(operator, in_shape, out_shape):
             continue
-        for strategy in strategies_for(operator):
-            if block.chunk is not None and not strategy.chunks:
-                continue
-            if block.layout == "sparse" and not strategy.sparse:
-                continue
-            if block.strategies and strategy.name not in block.strategies:
-                continue
-            if not (strategy.exact or block.small_estimates or prod(in_shape) > SAMPLES):
-                continue
+        names = [s.name for s in strategies_for(operator) if _offered(s, block, prod(in_shape))]
+        if names and not block.strategies and block.execution == "eager":
+            names += choosers
+        for name in names:
             yield Case(
                 operator,
-                strategy.name,
+                name,
                 block.workload,
                 B,
                 in_shape,
@@ -124,6 +132,17 @@ def _cases(block: Block, device: str, threads: int) -> Iterator[Case]:
                 chunk=block.chunk,
                 layout=block.layout,
             )
+
+
+def _offered(strategy: Strategy, block: Block, n: int) -> bool:
+    """Whether a strategy is of the block, whose problem has n inputs a row."""
+    if block.strategies and strategy.name not in block.strategies:
+        return False
+    if block.chunk is not None and not strategy.chunks:
+        return False
+    if block.layout == "sparse" and not strategy.sparse:
+        return False
+    return strategy.exact or block.small_estimates or n > SAMPLES
 
 
 @functools.cache

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from reports.schema import SCHEMA
-from strategies import CONTRACT, strategies_for
+from strategies import CONTRACT, Operator, strategies_for
 
 from .case import SEED, Case, Timed
+from .choosers import CHOICES
 from .environment import commit, environment
 from .record import Row
 from .resume import selection
@@ -64,9 +65,12 @@ def run_line(asked: Asked) -> Row:
 
 
 def described(cases: Sequence[Case]) -> Row:
-    """The strategies of these cases' operators, and their workloads."""
+    """The strategies of these cases' operators, what chooses among them, and their workloads."""
     return {
-        "strategies": _strategies({case.operator for case in cases}),
+        "strategies": {
+            **_strategies({case.operator for case in cases}),
+            **_choosers({(case.operator, case.strategy) for case in cases}),
+        },
         "workloads": _workloads({case.workload for case in cases}),
     }
 
@@ -84,6 +88,22 @@ def _strategies(operators: Iterable) -> dict[str, Row]:
         }
         for operator in sorted(operators)
         for s in strategies_for(operator)
+    }
+
+
+def _choosers(names: Iterable[tuple[Operator, str]]) -> dict[str, Row]:
+    return {
+        f"{operator}/{name}": {
+            "operator": str(operator),
+            "name": name,
+            "mode": "auto",
+            "sweep": "auto",
+            "exact": True,
+            "summary": CHOICES[name].summary,
+            "needs": [],
+        }
+        for operator, name in sorted(names)
+        if name in CHOICES
     }
 
 

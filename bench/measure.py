@@ -121,8 +121,9 @@ def slowed(call: Callable[[], object], ratio: float) -> Callable[[], None]:
     return timed
 
 
-def freeze_imports() -> None:
-    """Keep what the imports left out of every later collection: torch's modules take 0.1 s each."""
+def freeze_old() -> None:
+    """Keep what is there between two cases out of every later collection: torch's modules, some of
+    which it imports when first asked for a derivative, take 0.1 s each."""
     gc.collect()
     gc.freeze()
 

@@ -23,8 +23,8 @@ from .case import Case, case_from_axes
 from .controls import Control, control_from_axes
 from .environment import changed_since, surroundings
 from .forward import Rounds
-from .grid import blocks, cases, user_blocks
-from .measure import freeze_imports, set_threads
+from .grid import OWN, blocks, cases, choosers_in, user_blocks
+from .measure import freeze_old, set_threads
 from .memory import limit_memory
 from .record import Row, shortened
 from .workloads import load_workload
@@ -130,7 +130,8 @@ def _chosen(config: pytest.Config) -> Sequence[Case | Control]:
     if config.option.cases:
         return list(map(_read, json.loads(Path(config.option.cases).read_text())))
     chosen = user_blocks(mine) if mine else blocks(config.option.grid)
-    return cases(chosen, device=config.option.device)
+    choosers = choosers_in(OWN if mine else config.option.grid)
+    return cases(chosen, device=config.option.device, choosers=choosers)
 
 
 def _read(axes: Row) -> Case | Control:
@@ -171,8 +172,8 @@ def _case(item: pytest.Item) -> Case | Control | None:
 
 
 def pytest_collection_finish() -> None:
-    """Everything is imported: from here on only the cases' own objects are garbage."""
-    freeze_imports()
+    """Everything is imported."""
+    freeze_old()
 
 
 @pytest.fixture(scope="session")
@@ -214,6 +215,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Announce the case before its first test; send its row after its last one."""
     case, sender = _case(item), item.config.stash[SENDER]
     if case is not None:
+        freeze_old()
         sender.started(case)
         set_threads(case.threads)
     before = surroundings()

@@ -19,6 +19,7 @@ from . import measure
 from .case import Case, Subject, subject
 from .check import Checked
 from .check_estimates import check_plan
+from .choosers import CHOICES
 from .controls import Control, work
 from .counted import UNCOUNTED, counted
 from .device import DEVICES, Device, device_seconds, waiting
@@ -44,6 +45,7 @@ def test_time(
         request.node.stash[ROW] = rows[case.id] = row
         made = subject(case)
         plan = _prepared(made, row)
+        made = made.taken(row.get("chosen", case.strategy))
         _checked(made, plan, references, row)
         device, evaluate = DEVICES[case.device](), partial(plan, *made.inputs)
         call = _injected(waiting(evaluate, device), case, request)
@@ -73,7 +75,7 @@ def test_train(case: Case, benchmark: Any, rows: dict[str, Row], request: Any) -
     row = request.node.stash[ROW] = rows[case.id]
     if row["status"] != "ok":
         pytest.skip(f"{row['status']}: {row['reason']}")
-    made = subject(case)
+    made = subject(case).taken(row.get("chosen", case.strategy))
     with spending(row, "prepare"):
         plan = made.prepare()
     assert isinstance(plan, Plan)
@@ -105,6 +107,8 @@ def _prepared(made: Subject, row: Row) -> Plan:
     if isinstance(plan, Refusal):
         row["status"], row["reason"], row["prepare_s"] = "unsupported", plan.reason, None
         pytest.skip(plan.reason)
+    if made.case.strategy in CHOICES:
+        row["chosen"] = plan.strategy
     return plan
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from processes import command
 
+from bench import plugin
+from bench.grid import blocks, cases
 from reports.load import load
 from reports.summary import passes
 
@@ -60,3 +65,26 @@ def test_known_times_are_measured_within_two_percent(tmp_path: Path) -> None:
     for name, known_s in (("evaluate_s", BUSY_S), ("forward_s", FORWARD_S)):
         print(f"measured, {name}, ms:", *(1e3 * seconds for seconds in found[name]))
         assert list(found[name]) == pytest.approx([known_s] * 3, rel=0.02)
+
+
+def test_a_collection_before_a_case_is_timed_finds_that_case_alone() -> None:
+    """What was there when it began is left out: of torch's modules a collection takes 0.1 s."""
+    case = cases(blocks("smoke"), only=["jacobian/vmap-jacrev/"])[0]
+    stash = {plugin.SENDER: plugin.Sender(None, 0)}
+    item = SimpleNamespace(
+        callspec=SimpleNamespace(params={"case": case}),
+        config=SimpleNamespace(stash=stash),
+        stash={},
+    )
+    old = [[]]
+    before = gc.get_freeze_count()
+    hook = plugin.pytest_runtest_protocol(cast(Any, item), None)
+    try:
+        next(hook)
+        own = [[]]
+        seen = [any(each is found for found in gc.get_objects()) for each in (old, own)]
+        assert gc.get_freeze_count() > before
+    finally:
+        hook.close()
+        gc.unfreeze()
+    assert seen == [False, True]
