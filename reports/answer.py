@@ -16,7 +16,8 @@ from .export import tidy
 from .limits import limited
 from .load import Run
 from .machine import machine
-from .schema import FAULTS
+from .regret import regrets
+from .schema import CHOOSERS, FAULTS
 from .summary import estimates, factors, own_share, statuses
 
 STATUS_WORDS = {
@@ -37,8 +38,9 @@ class Answer:
     `advice` (a regime), `exponents`. Their column `run` has the letter of several runs, `where` on
     what a case ran: that letter, the device, threads where there are several.
 
-    What ranks reads `cases`, the exact ones: an estimator, whose answer has a statistical error, is
-    never compared with them by time alone."""
+    What ranks reads `cases`, those that compete: an estimator, whose answer has a statistical
+    error, is never compared with exact ones by time alone, and a chooser runs the code of another
+    strategy. What choosers lose against the best is `regrets`, a line a problem."""
 
     runs: tuple[Run, ...]
     rows: pd.DataFrame
@@ -49,13 +51,18 @@ class Answer:
 
     @cached_property
     def cases(self) -> pd.DataFrame:
-        """The cases of exact strategies."""
-        return exact(self.every)
+        """The cases of exact strategies, without choosers."""
+        return contestants(self.every)
 
     @cached_property
     def estimators(self) -> pd.DataFrame:
         """The cases of estimators."""
         return self.every[~self.every["exact"].astype(bool)]
+
+    @cached_property
+    def regrets(self) -> pd.DataFrame:
+        """What choosers, torch.func's defaults and a loop lose against the best."""
+        return regrets(self.rows)
 
     @property
     def run(self) -> Run:
@@ -68,9 +75,9 @@ class Answer:
         return letters(len(self.runs))
 
 
-def exact(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of exact strategies."""
-    there = table["exact"].astype(bool)
+def contestants(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of what competes: neither estimators nor choosers."""
+    there = table["exact"].astype(bool) & ~table["strategy"].isin(CHOOSERS)
     return table if there.all() else table[there]
 
 
@@ -90,8 +97,8 @@ def answer(*runs: Run) -> Answer:
 
 
 def _tables(run: Run, letter: str) -> tuple[pd.DataFrame, ...]:
-    table, rows = estimates(run.rows), exact(run.rows)
-    ratios, ranked = factors(rows), exact(table)
+    table, rows = estimates(run.rows), contestants(run.rows)
+    ratios, ranked = factors(rows), contestants(table)
     cases = limited(tidy(table, ratios), run)
     found = (run.rows, cases, advice(rows, ranked, ratios), exponents(ranked))
     return tuple(each.assign(run=letter, where=_where(each, letter)) for each in found)

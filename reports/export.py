@@ -15,7 +15,8 @@ from .summary import payback
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS = [
-    *("where", "id", "operator", "way", "strategy", "execution", "workload", "params", "B"),
+    *("where", "id", "operator", "way", "strategy", "chosen", "execution", "workload", "params"),
+    "B",
     *(
         "n",
         "m",

@@ -22,6 +22,8 @@ from . import words
 # Drawn in these, replaced by the page's own colours so that the dark theme reaches the figures.
 INK, GRID, WINNER = "#123456", "#654321", "#135246"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h"]
+# What never reaches beyond its axes: a clipped line is one more element of the page.
+INSIDE: dict[str, Any] = {"clip_on": False}
 # Decades of an axis below which ticks at powers of ten alone would be too few.
 CLOSE = 2.0
 # Seven, without a factor in common with the markers: the first 77 strategies differ without colour.
@@ -90,8 +92,7 @@ def _as(style: pd.Series) -> dict[str, Any]:
         "color": style["colour"],
         "marker": style["marker"],
         "dashes": style["dash"] or (None, None),
-        "markersize": 4,
-        "linewidth": 1.3,
+        **{"markersize": 4, "linewidth": 1.3, **INSIDE},
     }
 
 
@@ -100,7 +101,7 @@ def _scaling_panel(axis: plt.Axes, points: pd.DataFrame, look: pd.DataFrame) -> 
         axis.plot(line["value"], line["seconds"], **_as(look.loc[line["strategy"].iloc[0]]))
     each = points[~points["estimate"]]
     colours = [look.loc[name, "colour"] for name in each["strategy"]]
-    axis.scatter(each["value"], each["seconds"], s=4, c=colours, alpha=0.5, linewidths=0)
+    axis.scatter(each["value"], each["seconds"], s=4, c=colours, alpha=0.5, linewidths=0, **INSIDE)
     axis.set(xscale="log", yscale="log", xlabel=points["size"].iloc[0], ylabel="time")
     _in_words(axis.yaxis, words.seconds)
     _shade_launches(axis, points)
@@ -159,11 +160,13 @@ def profile(shares: pd.DataFrame, look: pd.DataFrame) -> Figure:
         figure, axes = _grid(len(panels), columns=3, size=(3.6, 2.8))
         for axis, panel in zip(axes, panels, strict=True):
             for name, line in shares[shares["panel"] == panel].groupby("strategy", sort=False):
-                axis.plot(line["tau"], line["share"], **_as(look.loc[str(name)]))
+                # Of eleven markers, each an element too, three tell lines apart.
+                axis.plot(line["tau"], line["share"], **_as(look.loc[str(name)]), markevery=5)
             axis.set(xscale="log", xlabel="within τ times the best", ylabel="share of problems")
             axis.set_ylim(-0.03, 1.03)
             _no_minor_ticks(axis)
             axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+            axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, 0, " %"))
             axis.set_title(panel, fontsize=10, loc="left")
             axis.grid(True, which="major")
         _legend(figure, shares.assign(way=shares["strategy"]), look)
@@ -174,13 +177,8 @@ def _grid(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figur
     """So many panels, in rows of at most `columns`."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(size[0] * columns, size[1] * rows),
-        squeeze=False,
-        layout="constrained",
-    )
+    whole = size[0] * columns, size[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=whole, squeeze=False, layout="constrained")
     for axis in axes.flat[count:]:
         axis.remove()
     return figure, list(axes.flat[:count])
@@ -237,7 +235,7 @@ def time_and_memory(points: pd.DataFrame, look: pd.DataFrame) -> Figure:
             for _, row in points[points["panel"] == panel].iterrows():
                 style = look.loc[row["strategy"]]
                 where = row["seconds"], row["peak_bytes"]
-                axis.plot(*where, style["marker"], color=style["colour"], markersize=6)
+                axis.plot(*where, style["marker"], color=style["colour"], markersize=6, **INSIDE)
                 said = f"{row['rank']} {row['way']}" if row["named"] else str(row["rank"])
                 axis.annotate(said, where, xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(xscale="log", yscale="log", xlabel="time", ylabel="memory at the peak")

@@ -22,6 +22,7 @@ from .compare import welch
 from .cuts import FORM, cuts, facts, fingerprint
 from .load import Run
 from .pairs import statuses
+from .schema import RACE
 from .summary import BETWEEN_RUNS, passes
 
 # Runs, on each side of a step: two alone have no noise that one could know.
@@ -62,8 +63,12 @@ class History:
 
 
 def points(run: Run) -> pd.DataFrame:
-    """One line for each case and control that is ok in every pass of a run, with its estimate."""
-    rows = pd.concat([run.rows.assign(control=False), run.controls.assign(control=True)])
+    """One line for each case and control that is ok in every pass of a run, with its estimate.
+
+    Not of `auto-race`, whose time changes with what it chooses.
+    """
+    cases = run.rows[run.rows["strategy"] != RACE]
+    rows = pd.concat([cases.assign(control=False), run.controls.assign(control=True)])
     worst = statuses(rows)
     logs = passes(rows).assign(log_s=lambda t: np.log(t["rank_s"])).groupby("id")["log_s"].mean()
     timed = logs[[worst[str(case)] == "ok" for case in logs.index]]

@@ -30,6 +30,7 @@ from .sections import (
     limits,
     memory,
     reading,
+    regret,
     results,
     scaling,
     stability,
@@ -80,6 +81,7 @@ def sections(found: Answer, beside: Beside) -> list[Section]:
     """Every section in the order in which it is read."""
     return [
         use.section(found),
+        regret.section(found),
         results.section(found),
         scaling.section(found),
         crossover.section(found),

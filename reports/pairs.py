@@ -9,6 +9,7 @@ import pandas as pd
 
 from .comparison import Comparison
 from .load import Run
+from .schema import RACE
 from .summary import passes, worst_status
 
 
@@ -73,7 +74,8 @@ def reasons(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def barred(base: Run, head: Run) -> dict[str, str]:
-    """Cases whose times must not be compared: another contract, or version of a workload."""
+    """Cases whose times must not be compared: another contract, or version of a workload; those of
+    `auto-race`, which may choose another strategy of the same code."""
     contracts = base.header.get("contract"), head.header.get("contract")
     found = {}
     for case, name in zip(head.rows["id"], head.rows["workload"], strict=True):
@@ -82,7 +84,12 @@ def barred(base: Run, head: Run) -> dict[str, str]:
             found[str(case)] = f"contract {contracts[1]} of strategies, in base {contracts[0]}"
         elif versions[0] != versions[1]:
             found[str(case)] = f"version {versions[1]} of workload {name}, in base {versions[0]}"
-    return reshaped(base.rows, head.rows) | found
+    return _raced(head.rows) | reshaped(base.rows, head.rows) | found
+
+
+def _raced(rows: pd.DataFrame) -> dict[str, str]:
+    said = "it chooses by measuring, and may choose another strategy in another run"
+    return {str(case): said for case in rows.loc[rows["strategy"] == RACE, "id"]}
 
 
 def reshaped(base: pd.DataFrame, head: pd.DataFrame) -> dict[str, str]:

@@ -11,6 +11,11 @@ SCHEMA = 1
 # The operator of rows that measure the machine, with no code of ours.
 CONTROL = "control"
 
+# What `strategy="auto"` takes, by its rule and by measuring: rows like those of strategies, which
+# compete with nobody, since each of them runs the code of one that does.
+CHOOSERS = ("auto-rule", "auto-race")
+RACE = "auto-race"
+
 # A comparison: its arms, its stages by times, and the one by instructions.
 ARMS = ("base", "head")
 STAGES = ("screen", "confirm")
@@ -99,6 +104,7 @@ MEASURES: dict[str, object] = {
     # Of an estimator: `samples`, `std_error` of one evaluation over the norm of the reference, and
     # by how many `evaluations` it was judged.
     "estimate": {},
+    # Of a chooser the strategy that it took.
     "chosen": None,
     # Of coverage rows: the status with the table of unsafe operations on.
     "guarded": None,

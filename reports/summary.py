@@ -95,7 +95,7 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         *("prepare_s", "first_s", "peak_bytes", "ops", "digits", "relative_error", "tolerance"),
         *("reference", "reference_error", "worst_entry", "fallbacks", "forward_s"),
         *("forward_passes", "forward_passes_low", "forward_passes_high", "forward_flops_ratio"),
-        *("flops", "elements", "storage_bytes", "exact", "samples", "std_error"),
+        *("flops", "elements", "storage_bytes", "exact", "samples", "std_error", "chosen"),
     ]
     return pd.DataFrame(table, columns=columns)
 
@@ -105,12 +105,18 @@ def worst_status(statuses: Iterable[str]) -> str:
     return min(statuses, key=_SEVERITY.index)
 
 
+def taken(chosen: Iterable[object]) -> list[str]:
+    """The strategies that a chooser took, in the order of its passes, each once."""
+    return list(dict.fromkeys(name for name in chosen if isinstance(name, str)))
+
+
 def _estimate(group: pd.DataFrame, timed: pd.DataFrame | None) -> dict[str, Any]:
     worst = worst_status(group["status"])
     row: dict[str, Any] = {name: group[name].iloc[0] for name in AXIS_COLUMNS}
     row["status"] = worst
     row["reason"] = group.loc[group["status"] == worst, "reason"].iloc[0]
     row["K"], row["exact"] = len(group), bool(group["exact"].iloc[0])
+    row["chosen"] = "; ".join(taken(group["chosen"])) or None
     row |= _precision(group)
     errors = [error for error in group["error"] if error]
     if errors:

@@ -41,13 +41,13 @@ def inline(figure: Figure, prefix: str, title: str) -> Markup:
 
 
 def _unwrapped(text: str) -> str:
-    """Without the groups that matplotlib names and does nothing else with: a third of its elements,
-    which a page has room for only so many of."""
+    """Without the groups that matplotlib names, or opens, and does nothing else with: a third of
+    its elements, which a page has room for only so many of."""
     found: list[str] = []
     dropped: list[bool] = []
     for part in re.split(r"(<g\b[^>]*>|</g>)", text):
         if part.startswith("<g"):
-            dropped.append(bool(re.fullmatch(r'<g id="[^"]*">', part)))
+            dropped.append(bool(re.fullmatch(r'<g( id="[^"]*")?>', part)))
         gone = dropped.pop() if part == "</g>" else part.startswith("<g") and dropped[-1]
         if not gone:
             found.append(part)

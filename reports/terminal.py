@@ -11,12 +11,13 @@ from . import words
 from .answer import Answer, environment, verdict
 from .history import History
 from .history_files import cut_lines, headline, machine_lines, moved, trend_lines, when
+from .regret import sentences
 
 WIDTH = 100
 
 
 def summary(found: Answer, console: Console) -> None:
-    """Print the verdict, the regime table and what has no time."""
+    """Print the verdict, what auto loses, the regime table and what has no time."""
     facts = environment(found.run)
     console.print(Text(f"{facts['run']} · commit {facts['commit']}", style="dim"))
     console.print(Text(f"torch {facts['torch']} · {facts['processor']}", style="dim"))
@@ -25,7 +26,7 @@ def summary(found: Answer, console: Console) -> None:
     for warning in found.run.warnings:
         console.print(Text(f"note: {warning}", style="yellow"))
     console.print()
-    for sentence in verdict(found):
+    for sentence in [*verdict(found), *sentences(found.regrets)]:
         console.print(Text(sentence))
     console.print()
     if len(found.advice):

@@ -72,7 +72,7 @@ function find(form, cases) {
   const asked = Object.fromEntries(new FormData(form));
   const away = (row) => ["n", "m", "B"].reduce((sum, k) => sum + Math.abs(Math.log(row[k] / asked[k])), 0);
   const here = cases.filter(
-    (row) => row.status === "ok" && row.exact !== false && row.operator === asked.op && row.where === asked.where
+    (row) => row.status === "ok" && row.exact !== false && !row.chosen && row.operator === asked.op && row.where === asked.where
       && row.create_graph === Boolean(asked.train)
       && (!asked.mem || (row.peak_bytes !== null && row.peak_bytes <= asked.mem * 2 ** 20)),
   );

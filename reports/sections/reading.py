@@ -59,6 +59,12 @@ TERMS = (
         " and judged on the other.",
     ),
     (
+        "auto, regret",
+        'What `strategy="auto"` takes, by its rule (`auto-rule`) or by measuring (`auto-race`):'
+        " rows of their own, which compete with nobody. Regret is their time over that of the best"
+        " strategy, which is picked on one half of the passes and judged on the other.",
+    ),
+    (
         "plain",
         "What one writes first: a loop of `torch.autograd.grad` (for gradient, vjp, jvp and hvp:"
         " its one or two calls).",
