@@ -13,7 +13,7 @@ _HEAD = ("operator, shape", "purpose", "use", "time", "over plain", "next best t
 def regimes(found: Answer) -> str:
     """The table and a line that says where the numbers come from."""
     facts = environment(found.run)
-    lines = [_row(_HEAD), _row(["---"] * len(_HEAD))]
+    lines = [table_row(_HEAD), table_row(["---"] * len(_HEAD))]
     several = found.advice["threads"].nunique() > 1
     order = ["purpose", "operator", "shape", "threads"]
     unit = words.second_unit([*found.advice["seconds_low"], *found.advice["seconds_high"]])
@@ -22,15 +22,15 @@ def regimes(found: Answer) -> str:
         span = words.factor_interval(row["margin_low"], row["margin_high"])
         margin = words.factor(row["margin"])
         lines.append(
-            _row(
+            table_row(
                 [
                     ", ".join([row["operator"], row["shape"], *place]),
                     str(row["purpose"]),
-                    _code(row["use"]),
+                    as_code(row["use"]),
                     words.span(row["seconds_low"], row["seconds_high"], unit),
                     words.factor(row["speedup"]),
                     margin if span == words.NOTHING else f"{margin} ({span})",
-                    words.listed([_code(name) for name in row["ties"]]) or words.NOTHING,
+                    words.listed([as_code(name) for name in row["ties"]]) or words.NOTHING,
                 ]
             )
         )
@@ -53,12 +53,12 @@ def between_markers(text: str, table: str, name: str, marker: str = "results") -
     return f"{text[: found.end(1)]}{table}{text[found.start(2) :]}"
 
 
-def _code(name: str) -> str:
+def as_code(name: str) -> str:
     """A name as code, which ends at the next backtick."""
     return f"`{name.replace('`', chr(39))}`"
 
 
-def _row(cells: list[str] | tuple[str, ...]) -> str:
+def table_row(cells: list[str] | tuple[str, ...]) -> str:
     """A line of a table, whatever its cells hold."""
     plain = (" ".join(cell.split("\n")).replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(plain)} |"
