@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from reports.schema import DEFAULTS, LOOPS
 from strategies import Operator
 from strategies.race import finalists
 
@@ -21,31 +22,6 @@ from .forward import Rounds, forward_seconds
 from .progress import remaining
 
 FINALISTS = 4
-# What one does without looking any further: a loop of `autograd.grad`, and what `torch.func` has.
-LOOPS: Mapping[Operator, str] = {
-    Operator.GRADIENT: "autograd-grad",
-    Operator.VJP: "autograd-grad",
-    Operator.JVP: "double-backward-jvp",
-    Operator.JACOBIAN: "loop-grad",
-    Operator.DIVERGENCE: "loop-grad-trace",
-    Operator.HVP: "double-backward",
-    Operator.HESSIAN: "loop-double-backward",
-    Operator.HESSIAN_DIAGONAL: "loop-double-backward",
-    Operator.LAPLACIAN: "loop-double-backward",
-    Operator.BILAPLACIAN: "loop-double-backward",
-}
-DEFAULTS: Mapping[Operator, str] = {
-    Operator.GRADIENT: "vmap-grad",
-    Operator.VJP: "func-vjp",
-    Operator.JVP: "func-jvp",
-    Operator.JACOBIAN: "vmap-jacrev",
-    Operator.DIVERGENCE: "jacrev-trace",
-    Operator.HVP: "forward-over-reverse",
-    Operator.HESSIAN: "fwd-rev",
-    Operator.HESSIAN_DIAGONAL: "from-hessian",
-    Operator.LAPLACIAN: "from-hessian",
-    Operator.BILAPLACIAN: "nested-hessian",
-}
 
 # Evaluations of f, by the inputs n and outputs m of a row.
 Evaluations = Callable[[int, int], int]

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         help="put the regime table between the lines <!-- results … --> and <!-- /results -->",
     )
     _advise(commands.add_parser("advise", help="say what to use for sizes of your own"))
+    _choosing(commands.add_parser("choosing", help="write the tables of docs/choosing.md"))
     _compare(commands.add_parser("compare", help="compare two result files; times never fail"))
     _folder(commands)
     _fit(commands.add_parser("fit", help="fit the rule of auto to runs, print how well it does"))
@@ -64,6 +65,16 @@ def _advise(command: argparse.ArgumentParser) -> None:
     command.add_argument("--layout", default="dense", metavar="sparse")
     command.add_argument("--execution", default="eager", metavar="eager")
     command.add_argument("--memory", metavar="8GiB", help="the most that one evaluation may take")
+
+
+def _choosing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="a result file, of the default grid")
+    command.add_argument(
+        "--beside", metavar="RUN", action="append", default=[], help="what else the rule is of"
+    )
+    command.add_argument("--heldout", metavar="RUN", help="of networks that the rule is not of")
+    command.add_argument("--rule", metavar="FILE.json", default="strategies/rule.json")
+    command.add_argument("--into", metavar="FILE.md", required=True)
 
 
 def _compare(command: argparse.ArgumentParser) -> None:

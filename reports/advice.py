@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from . import words
-from .summary import BASELINES, by_pass, interval
+from .schema import LOOPS
+from .summary import by_pass, interval
 
 # Four times as many outputs as inputs is tall, four times as many inputs wide.
 SKEW = 4
@@ -55,7 +56,7 @@ def advice(rows: pd.DataFrame, table: pd.DataFrame, factors: pd.DataFrame) -> pd
     ok = regimes(table[table["status"] == "ok"])
     ok = ok.merge(factors[["id", "speedup"]], on="id", how="left")
     keys = ["operator", "shape", "device", "threads", "purpose", "execution"]
-    plain = ok[ok["strategy"] == ok["operator"].map(BASELINES)]["contest"]
+    plain = ok[ok["strategy"] == ok["operator"].map(LOOPS)]["contest"]
     found = [
         _answer(rows, _asked_of_all(group, plain), dict(zip(keys, key, strict=True)))
         for key, group in ok.groupby(keys)

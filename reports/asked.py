@@ -16,7 +16,7 @@ from . import words
 from .answer import contestants
 from .blocks import OPERATORS, rank
 from .load import Run
-from .summary import BASELINES
+from .schema import LOOPS
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "published"
 SIZES = {"n": "n", "m": "m", "B": "batch"}
@@ -155,7 +155,7 @@ def _solved(rows: pd.DataFrame, asked: Asked) -> pd.DataFrame:
 def _nearest(own: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """The rows of the problems at the least distance: the sum of the logarithms of the ratios of
     sizes, and what another dtype counts; of several numbers of threads, those of the least."""
-    plain = own[own["strategy"] == own["operator"].map(BASELINES)]["contest"]
+    plain = own[own["strategy"] == own["operator"].map(LOOPS)]["contest"]
     # What was asked of a few strategies alone has no best, where others were asked of all.
     whole = own[own["contest"].isin(plain)]
     own = whole if len(whole) else own

@@ -13,8 +13,8 @@ from .answer import Answer
 from .blocks import rank
 from .markdown import as_code, table_row
 from .points import problem
-from .regret import CHOICES, DEFAULTS, summary, with_interval
-from .summary import BASELINES as LOOPS
+from .regret import CHOICES, summary, with_interval
+from .schema import DEFAULTS, LOOPS
 
 Rule = Mapping[str, Any]
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -33,8 +33,10 @@ FASTEST = 5
 def rule_table(rule: Rule, found: Answer) -> str:
     """A line for each list of the rule: what it takes first, up to the first strategy that takes
     nothing special for granted, and what that brought in the measured problems it is for."""
-    heads = ("operator", "where", "take the first that does not refuse", "problems")
-    heads = (*heads, "over a loop", "over torch.func", "evaluations of f")
+    heads = [
+        *("operator", "where", "take the first that does not refuse", "problems"),
+        *("over a loop", "over torch.func", "evaluations of f"),
+    ]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     for device, own in rule.items():
         for purpose, operators in own["lists"].items():
@@ -113,8 +115,10 @@ def _span(values: Sequence[float]) -> str:
 def costs_table(found: Answer) -> str:
     """Of some operators, at the problem nearest to one size, the fastest strategies, the loop and
     torch.func's default: time, evaluations of f, memory, what they take for granted."""
-    heads = ("operator, problem", "strategy", "time", "evaluations of f", "in FLOPs")
-    heads = (*heads, "peak memory", "only for")
+    heads = [
+        *("operator, problem", "strategy", "time", "evaluations of f", "in FLOPs"),
+        *("peak memory", "only for"),
+    ]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     for operator in SHOWN:
         cases = _nearest(found, operator).sort_values("seconds")
@@ -151,8 +155,10 @@ def _cost(case: pd.Series, found: Answer) -> list[str]:
 
 def regret_table(*found: tuple[str, Answer]) -> str:
     """A line for each choice in each set of problems: its regret, and its worst."""
-    heads = ("choice", "problems", "geometric mean", "one in ten above", "worst")
-    heads = (*heads, "over torch.func")
+    heads = [
+        *("choice", "problems", "geometric mean", "one in ten above", "worst"),
+        "over torch.func",
+    ]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     for name, each in found:
         table = summary(each.regrets).set_index("choice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .advise import advise
 from .advise_text import text as advise_text
 from .answer import answer
 from .asked import AdviseError, asked_for, published
+from .choosing import costs_table, regret_table, rule_table
 from .compare import compare
 from .comparison import Judgement, exit_code
 from .export import as_json, csv
@@ -103,6 +105,22 @@ def advise_command(given: argparse.Namespace) -> None:
     print(advise_text(advise(runs, asked), asked), end="")
 
 
+def choosing_command(given: argparse.Namespace) -> None:
+    """Put the tables of choosing between the lines of their markers."""
+    run, beside = load(given.run), [load(path) for path in given.beside]
+    found, rule = answer(run), json.loads(Path(given.rule).read_text(encoding="utf-8"))
+    judged = [("default grid", found)]
+    judged += [("held-out networks", answer(load(given.heldout)))] if given.heldout else []
+    text = Path(given.into).read_text(encoding="utf-8")
+    for marker, table in (
+        ("regret", regret_table(*judged)),
+        ("rule", rule_table(rule, answer(run, *beside))),
+        ("costs", costs_table(found)),
+    ):
+        text = between_markers(text, table, given.into, marker)
+    _write(given.into, text)
+
+
 def compare_command(given: argparse.Namespace) -> int:
     """Print and write the comparison of two result files; 1 only for what fails now or is gone."""
     # Before anything is read, so that a wrong name costs nothing.
@@ -171,6 +189,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "summary": summary_command,
     "export": export_command,
     "advise": advise_command,
+    "choosing": choosing_command,
     "compare": compare_command,
     **folder_commands.COMMANDS,
     "history": history_command,

@@ -12,7 +12,8 @@ import pandas as pd
 from .answer import Answer
 from .blocks import ordered, rank
 from .exponents import ABOVE_FLOOR, launch_seconds, sized
-from .summary import BASELINES, passes
+from .schema import LOOPS
+from .summary import passes
 
 # Lines a panel can hold and still be read: the fastest, and the plain way they are measured by.
 MOST_LINES = 6
@@ -75,7 +76,7 @@ def _line(group: pd.DataFrame, way: str, size: str, by_case: dict[Any, Any]) -> 
 def _readable(panel: list[pd.DataFrame], operator: str) -> list[pd.DataFrame]:
     """The fastest lines at the panel's sizes, and the plain way."""
     speed = sorted(panel, key=lambda line: float(np.log(line["seconds"]).mean()))
-    loop = [line for line in panel if line["strategy"].iloc[0] == BASELINES[operator]]
+    loop = [line for line in panel if line["strategy"].iloc[0] == LOOPS[operator]]
     chosen = speed[:MOST_LINES]
     return chosen + [line for line in loop if not any(line is kept for kept in chosen)]
 
@@ -98,7 +99,7 @@ def profile_points(found: Answer) -> pd.DataFrame:
             for name, group in ok.groupby("strategy", sort=True)
         }
         height = sorted(shares, key=lambda name: (-sum(shares[name]), name))
-        chosen = dict.fromkeys([*height[:MOST_LINES], BASELINES.get(operator, height[0])])
+        chosen = dict.fromkeys([*height[:MOST_LINES], LOOPS.get(operator, height[0])])
         panels += [
             {"panel": operator, "strategy": name, "tau": tau, "share": share}
             for name in chosen

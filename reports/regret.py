@@ -17,25 +17,12 @@ import numpy as np
 import pandas as pd
 
 from . import words
-from .schema import CHOOSERS
-from .summary import BASELINES, interval, passes, taken, worst_status
+from .schema import CHOOSERS, DEFAULTS, LOOPS
+from .summary import interval, passes, taken, worst_status
 
 TORCH_FUNC, LOOP = "torch.func defaults", "always a loop"
 # In the order of every table.
 CHOICES = (*CHOOSERS, TORCH_FUNC, LOOP)
-# What one writes with torch.func alone.
-DEFAULTS = {
-    "gradient": "vmap-grad",
-    "vjp": "func-vjp",
-    "jvp": "func-jvp",
-    "jacobian": "vmap-jacrev",
-    "divergence": "jacrev-trace",
-    "hvp": "forward-over-reverse",
-    "hessian": "fwd-rev",
-    "hessian-diagonal": "from-hessian",
-    "laplacian": "from-hessian",
-    "bilaplacian": "nested-hessian",
-}
 WITHIN = (1.05, 1.25, 1.5)
 TAUS = (1, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30, 100)
 
@@ -89,7 +76,7 @@ def _lines(group: pd.DataFrame, timed: pd.DataFrame) -> list[dict[str, Any]]:
     best = " or ".join(dict.fromkeys(picked.values())) or logs[strategies].mean().idxmin()
     common = {name: group[name].iloc[0] for name in [*_KEY, "operator"]}
     choices = {name: name for name in CHOOSERS if (group["strategy"] == name).any()}
-    choices |= {TORCH_FUNC: DEFAULTS.get(operator, ""), LOOP: BASELINES.get(operator, "")}
+    choices |= {TORCH_FUNC: DEFAULTS.get(operator, ""), LOOP: LOOPS.get(operator, "")}
     return [
         common
         | {"choice": choice, "K": len(logs), "best": best}

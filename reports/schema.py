@@ -16,6 +16,33 @@ CONTROL = "control"
 CHOOSERS = ("auto-rule", "auto-race")
 RACE = "auto-race"
 
+# By operator, what one writes without looking any further: a loop of `autograd.grad`, against which
+# speed-ups are measured, and what torch.func has.
+LOOPS: Mapping[str, str] = {
+    "gradient": "autograd-grad",
+    "vjp": "autograd-grad",
+    "jvp": "double-backward-jvp",
+    "jacobian": "loop-grad",
+    "divergence": "loop-grad-trace",
+    "hvp": "double-backward",
+    "hessian": "loop-double-backward",
+    "hessian-diagonal": "loop-double-backward",
+    "laplacian": "loop-double-backward",
+    "bilaplacian": "loop-double-backward",
+}
+DEFAULTS: Mapping[str, str] = {
+    "gradient": "vmap-grad",
+    "vjp": "func-vjp",
+    "jvp": "func-jvp",
+    "jacobian": "vmap-jacrev",
+    "divergence": "jacrev-trace",
+    "hvp": "forward-over-reverse",
+    "hessian": "fwd-rev",
+    "hessian-diagonal": "from-hessian",
+    "laplacian": "from-hessian",
+    "bilaplacian": "nested-hessian",
+}
+
 # A comparison: its arms, its stages by times, and the one by instructions.
 ARMS = ("base", "head")
 STAGES = ("screen", "confirm")

@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from .estimator import of_pass, rounds
+from .schema import LOOPS
 
 CONFIDENCE = 0.95
 # Of the logarithm of all times together.
@@ -30,20 +31,6 @@ AXIS_COLUMNS = [
     *("id", "contest", "way", "operator", "strategy", "execution", "workload", "params"),
     *("B", "n", "m", "dtype", "device", "threads", "create_graph", "chunk", "layout"),
 ]
-
-# The plain way a user starts with, which speed-ups are measured against.
-BASELINES = {
-    "gradient": "autograd-grad",
-    "vjp": "autograd-grad",
-    "jvp": "double-backward-jvp",
-    "jacobian": "loop-grad",
-    "divergence": "loop-grad-trace",
-    "hvp": "double-backward",
-    "hessian": "loop-double-backward",
-    "hessian-diagonal": "loop-double-backward",
-    "laplacian": "loop-double-backward",
-    "bilaplacian": "loop-double-backward",
-}
 
 # From worst to best: a case is what its worst pass is.
 _SEVERITY = ("wrong", "crashed", "error", "oom", "timeout", "skipped", "unsupported", "ok")
@@ -195,7 +182,7 @@ def factors(rows: pd.DataFrame) -> pd.DataFrame:
         if logs.empty:
             continue
         best = logs.mean().idxmin()
-        plain = group[group["strategy"] == group["operator"].map(BASELINES)]
+        plain = group[group["strategy"] == group["operator"].map(LOOPS)]
         eager = [i for i in plain["id"] if i in logs and "execution=" not in i]
         found += [_compared(contest, name, logs, best, eager[:1]) for name in logs.columns]
     columns = ["id", "contest", "factor", "factor_low", "factor_high", "tie"]

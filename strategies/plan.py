@@ -89,9 +89,12 @@ def first_willing(setting: Setting) -> Plan:
     refusals: list[Refusal] = []
     for name in auto.candidates(setting.operator, setting.regime):
         try:
-            return _plan(setting, find(setting.operator, name), passed=tuple(refusals))
+            plan = _plan(setting, find(setting.operator, name))
         except Unsupported as refusal:
             refusals.append(Refusal(name, str(refusal)))
+        else:
+            story = auto.because(setting.operator, setting.regime)
+            return replace(plan, refusals=tuple(refusals), story=(story,))
     reasons = "; ".join(f"{r.strategy}: {r.reason}" for r in refusals)
     raise Unsupported(f"every strategy for {setting.operator} refuses: {reasons}")
 
@@ -107,12 +110,10 @@ def attempt(setting: Setting, strategy: Strategy, *, by_table: bool = True) -> P
         return Refusal(strategy.name, str(refusal), isinstance(refusal, TorchLimit))
 
 
-def _plan(
-    setting: Setting, strategy: Strategy, by_table: bool = True, passed: tuple[Refusal, ...] = ()
-) -> Plan:
+def _plan(setting: Setting, strategy: Strategy, by_table: bool = True) -> Plan:
     run, fit = _prepared(setting, strategy, by_table)
     watch = guard(setting.inputs, setting.probe.modules)
-    return Plan(strategy.name, setting.operator, setting.options, passed, watch, run, fit)
+    return Plan(strategy.name, setting.operator, setting.options, (), watch, run, fit)
 
 
 def _prepared(setting: Setting, strategy: Strategy, by_table: bool) -> tuple[Run, Fit | None]:

@@ -25,8 +25,8 @@ from reports.load import load
 from reports.markdown import regimes
 from reports.page import page
 from reports.pairs import paired
-from reports.regret import CHOICES, DEFAULTS, LOOP, TORCH_FUNC, sentences, shares, summary
-from reports.schema import CHOOSERS
+from reports.regret import CHOICES, LOOP, TORCH_FUNC, sentences, shares, summary
+from reports.schema import CHOOSERS, DEFAULTS, LOOPS
 from reports.sections import (
     correctness,
     crossover,
@@ -38,7 +38,7 @@ from reports.sections import (
     scaling,
     use,
 )
-from reports.summary import BASELINES, interval
+from reports.summary import interval
 from reports.terminal import summary as printed
 from reports.verdicts import judge
 
@@ -220,12 +220,12 @@ def test_what_a_chooser_took_is_counted_by_operator(tmp_path: Path) -> None:
     assert row[-1].text == "closed-form 4, fwd-rev 1"
 
 
-@pytest.mark.parametrize("operator", BASELINES)
+@pytest.mark.parametrize("operator", LOOPS)
 def test_the_default_and_the_loop_of_every_operator_are_strategies(operator: str) -> None:
     import strategies as library
 
     known = {(str(o), name) for o, name in library.STRATEGIES}
-    assert {(operator, DEFAULTS[operator]), (operator, BASELINES[operator])} <= known
+    assert {(operator, DEFAULTS[operator]), (operator, LOOPS[operator])} <= known
 
 
 # Where choosers are, and where they are not.
