@@ -90,7 +90,7 @@ def export_command(given: argparse.Namespace) -> None:
     if given.csv:
         _write(given.csv, csv(found.every))
     if given.json:
-        _write(given.json, as_json(found.runs, found.every, found.advice))
+        _write(given.json, as_json(found.runs, found.every, found.advice, found.regrets))
     if given.markdown:
         _write(given.markdown, regimes(found))
     if given.into:

@@ -86,13 +86,21 @@ def _defused(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def as_json(runs: Sequence[Run], cases: pd.DataFrame, advice: pd.DataFrame) -> str:
-    """The runs' headers, their cases and their advice; numbers that are not there are null."""
+def as_json(
+    runs: Sequence[Run],
+    cases: pd.DataFrame,
+    advice: pd.DataFrame,
+    regrets: pd.DataFrame | None = None,
+) -> str:
+    """The runs' headers, their cases, their advice, and where there are choosers their regrets;
+    numbers that are not there are null."""
+    regretted = {} if regrets is None or regrets.empty else {"regrets": _columns(regrets)}
     whole = {
         "runs": [run.header for run in runs],
         "warnings": [warning for run in runs for warning in run.warnings],
         "cases": _columns(cases[columns(cases)]),
         "advice": _columns(advice),
+        **regretted,
     }
     return json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n"
 

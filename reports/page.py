@@ -72,7 +72,7 @@ def page(found: Answer, beside: Beside | None = None) -> str:
         sections=sections(found, beside),
         downloads={
             "csv": _plain("text/csv", csv(found.every)),
-            "json": _packed(as_json(found.runs, found.every, found.advice)),
+            "json": _packed(as_json(found.runs, found.every, found.advice, found.regrets)),
         },
     )
 

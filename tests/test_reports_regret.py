@@ -278,6 +278,15 @@ def test_it_is_exported_with_what_it_took(found: Answer) -> None:
     assert "chosen" in table["columns"]
 
 
+def test_regrets_are_exported(found: Answer, tmp_path: Path) -> None:
+    given = found.runs, found.every, found.advice, found.regrets
+    table = json.loads(as_json(*given))["regrets"]
+    lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    own = {line["contest"]: line["regret"] for line in lines if line["choice"] == RULE}
+    assert sorted(own.values()) == [1.3, 1.3, 3.0, 3.0]
+    assert "regrets" not in json.loads(as_json(*given[:3]))
+
+
 def test_a_race_that_took_several_names_them(tmp_path: Path) -> None:
     own = chooser(RACE, "closed-form", 1, (16,))
     own[2]["chosen"] = "fwd-rev"
