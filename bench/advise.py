@@ -52,7 +52,8 @@ def advise_command(given: argparse.Namespace) -> int:
         return outcome.exit_code
     if outcome.statuses.get("timeout"):
         _say(f"what took longer than {given.limit:g} s a pass is not in the answer")
-    answer = judge.ask("advise", str(outcome.path))
+    purpose = ["--create-graph"] if given.create_graph else []
+    answer = judge.ask("advise", str(outcome.path), *purpose)
     print(answer.stdout, end="")
     print(answer.stderr, end="", file=sys.stderr)
     passes = "1 pass" if given.passes == 1 else f"{given.passes} passes"
