@@ -11,8 +11,10 @@ SCHEMA = 1
 # The operator of rows that measure the machine, with no code of ours.
 CONTROL = "control"
 
-# What chooses among strategies, as a strategy of a row.
+# What `strategy="auto"` takes, by its rule and by measuring: rows like those of strategies, which
+# compete with nobody, since each of them runs the code of one that does.
 CHOOSERS = ("auto-rule", "auto-race")
+RACE = "auto-race"
 
 # A comparison: its arms, its stages by times, and the one by instructions.
 ARMS = ("base", "head")
