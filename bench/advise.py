@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from strategies import FOURTH_ORDER, Operator, load_installed, violated_shape
 
@@ -52,11 +53,17 @@ def advise_command(given: argparse.Namespace) -> int:
         return outcome.exit_code
     if outcome.statuses.get("timeout"):
         _say(f"what took longer than {given.limit:g} s a pass is not in the answer")
-    answer = judge.ask("advise", str(outcome.path))
-    print(answer.stdout, end="")
-    print(answer.stderr, end="", file=sys.stderr)
+    code = _answered(outcome.path, ["--create-graph"] if given.create_graph else [])
     passes = "1 pass" if given.passes == 1 else f"{given.passes} passes"
     _say(f"{time.monotonic() - begun:.0f} s, {passes}; {outcome.path}")
+    return code
+
+
+def _answered(path: Path, purpose: Sequence[str]) -> int:
+    """Print what the reports advise by this file; their exit code."""
+    answer = judge.ask("advise", str(path), *purpose)
+    print(answer.stdout, end="")
+    print(answer.stderr, end="", file=sys.stderr)
     return answer.returncode
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from processes import command
 from torch import nn
 
+from bench import advise, judge
 from bench import shortlist as listing
 from bench.__main__ import main
 from bench.case import Case
 from bench.record import lines
+from bench.runner import Outcome
 from bench.shortlist import Shortlist, shortlist
 from reports.schema import DEFAULTS, LOOPS, contest_id
 from strategies import STRATEGIES, Operator
@@ -109,6 +113,26 @@ def test_wrong_input_is_one_line_and_exit_2(
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("bench: ")
     assert said in err
+
+
+@pytest.mark.parametrize("options", [[], ["--create-graph"]])
+def test_the_answer_is_for_the_purpose_that_was_measured(
+    own: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def measured(given: Any, found: Sequence[Case], name: str) -> Outcome:
+        seen.append({case.create_graph for case in found})
+        return Outcome(own / "run.jsonl", {"ok": len(found)})
+
+    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+        seen.append(arguments)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(advise, "measured", measured)
+    monkeypatch.setattr(judge, "ask", ask)
+    assert main(["advise", "--workload", f"{own}/net.py:saliency", *options]) == 0
+    assert seen == [{bool(options)}, ("advise", f"{own}/run.jsonl", *options)]
 
 
 @pytest.fixture(scope="module")
