@@ -12,6 +12,10 @@ DEVICE  ?= cpu
 PASSES  ?= 3
 RESULTS ?= results
 PUBLISHED ?= docs/published/cpu.jsonl.gz
+HELDOUT   ?= docs/published/heldout-cpu.jsonl.gz
+CHOICE    ?= docs/published/choice-cpu.jsonl.gz
+# The rule is of runs in which nothing chose by it.
+RULE_RUNS ?= docs/published/rule/cpu.jsonl.gz $(CHOICE)
 ONLY    ?=
 JOBS    ?= 2
 WORKLOAD   ?=
@@ -29,7 +33,7 @@ select = --grid $(GRID) $(own)
 counted = $(own) $(foreach file,$(COUNTERS),--counters '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench advise list verify coverage counters regress limits regret test method check format report readme clean
+.PHONY: help setup bench advise list verify coverage counters regress limits rule regret test method check format report readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +76,9 @@ regress: $(READY) ## compare every case with tests/counters/; 1 for any differen
 limits: $(READY) ## print the fastest strategies beside torch's own and their bars; ONLY= selects
 	@OMP_NUM_THREADS=1 $(PYTHON) docs/limits.py $(foreach part,$(ONLY),--only '$(part)') $(if $(INTO),--into $(INTO))
 
+rule: $(READY) ## fit the rule of auto to RULE_RUNS, print how well it does
+	@$(PYTHON) -m reports fit $(RULE_RUNS) --into strategies/rule.json
+
 # As many passes as an interval of 15 % takes.
 regret: PASSES = 8
 regret: $(READY) ## measure networks that nothing was fitted to: how far choices are from the best
@@ -98,8 +105,9 @@ report: $(READY) ## write the page of the newest run
 	if [ -z "$$run" ]; then echo "no result file in $(RESULTS)/; run make bench first" >&2; exit 2; fi; \
 	$(PYTHON) -m reports html "$$run"
 
-readme: $(READY) ## the table and the pictures of README, from PUBLISHED
+readme: $(READY) ## the tables and pictures of README and docs/choosing.md, from PUBLISHED
 	$(PYTHON) -m reports export $(PUBLISHED) --into README.md
+	$(PYTHON) -m reports choosing $(PUBLISHED) --beside $(CHOICE) --heldout $(HELDOUT) --into docs/choosing.md
 	mkdir -p $(RESULTS)
 	$(PYTHON) -m reports html $(PUBLISHED) -o $(RESULTS)/published.html
 	$(PYTHON) docs/pictures.py $(RESULTS)/published.html docs/images
