@@ -1,4 +1,4 @@
-"""Lists that hold at some sizes only, where that pays on workloads they were not fitted to."""
+"""Lists that hold at some sizes only, where that pays, on other workloads too."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _feature(name: str, sizes: Mapping[str, Array]) -> Array:
     return product / sizes[below] if below else product
 
 
-def fitted(losses: Losses, given: Mapping[str, Array], divisions: int = DIVISIONS) -> list[Entry]:
+def fitted(losses: Losses, given: Mapping[str, Array]) -> list[Entry]:
     """The entries for these contests: the first whose condition holds counts."""
     found: list[Entry] = []
     left = np.ones(len(losses.loss), bool)
-    while len(found) < divisions and (condition := _division(losses, given, left)):
+    while len(found) < DIVISIONS and (condition := _division(losses, given, left)):
         inside = left & condition.holds(given)
         found.append(Entry(condition, tuple(ordered(losses.about(inside)))))
         left &= ~inside
