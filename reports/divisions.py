@@ -1,4 +1,4 @@
-"""Lists that hold at some sizes only, where that pays on workloads they were not fitted to."""
+"""Lists that hold at some sizes only, where that pays, on other workloads too."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import numpy as np
 
 from .orders import Array, Losses, judged, mean, ordered
 
-# What a rule may look at, simplest first; `bytes` is the size of a number.
-FEATURES = ("n", "m", "m/n", "B", "B*n", "B*m", "B*n*m", "bytes")
-# A division has to lower the loss on workloads left out by this much.
+# What a rule may look at, first what holds at sizes that nobody measured: a ratio before a size,
+# and last the size of the batch; `bytes` is that of a number.
+FEATURES = ("m/n", "n", "m", "B*n*m", "B*n", "B*m", "B", "bytes")
+# A division has to lower the loss by this much, and a later feature by this much more.
 GAIN = 0.03
+NEXT = 0.01
 DIVISIONS = 2
-# On each side of one; of fewer workloads a size would stand for a kind of function.
-WORKLOADS = 3
+# On each side of a division; of one alone a size would stand for a kind of function.
+WORKLOADS = 2
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ def _feature(name: str, sizes: Mapping[str, Array]) -> Array:
     return product / sizes[below] if below else product
 
 
-def fitted(losses: Losses, given: Mapping[str, Array], divisions: int = DIVISIONS) -> list[Entry]:
+def fitted(losses: Losses, given: Mapping[str, Array]) -> list[Entry]:
     """The entries for these contests: the first whose condition holds counts."""
     found: list[Entry] = []
     left = np.ones(len(losses.loss), bool)
-    while len(found) < divisions and (condition := _division(losses, given, left)):
+    while len(found) < DIVISIONS and (condition := _division(losses, given, left)):
         inside = left & condition.holds(given)
         found.append(Entry(condition, tuple(ordered(losses.about(inside)))))
         left &= ~inside
@@ -99,29 +101,35 @@ def _each_workload(losses: Losses) -> Iterator[Array]:
 
 
 def _division(losses: Losses, given: Mapping[str, Array], left: Array) -> Condition | None:
-    """The condition that pays most on workloads left out, if one pays; it holds for the fewer."""
+    """The condition that pays most, if one pays; it holds for the fewer contests."""
     here = losses.of(left)
     if mean(here, judged(here, ordered(losses.about(left)))) < GAIN:
         return None
-    undivided = _loss_of_lists(losses, [left])
-    best, worth = None, undivided - GAIN
+    most = _loss_of_lists(losses, [left]) - GAIN
+    found = {}
     for condition in _conditions(losses, given, left):
         inside = left & condition.holds(given)
-        found = round(_loss_of_lists(losses, [inside, left & ~inside]), 9)
-        if found < worth:
-            best, worth = condition, found
-    return best
+        found[condition] = _loss_of_lists(losses, [inside, left & ~inside])
+    least = min(found.values(), default=np.inf)
+    good = [condition for condition, loss in found.items() if loss <= least + NEXT]
+    if not least <= most:
+        return None
+    first = min(FEATURES.index(condition.feature) for condition in good)
+    same = [condition for condition in good if FEATURES.index(condition.feature) == first]
+    return min(same, key=lambda condition: found[condition])
 
 
 def _loss_of_lists(losses: Losses, sides: Sequence[Array]) -> float:
-    """The mean loss on workloads left out, each side with a list of its own."""
-    found = np.full(len(losses.loss), np.nan)
+    """The mean loss where each side has a list of its own, half of it that on workloads left out:
+    few as they are, each teaches what no other does."""
+    others, own = np.full((2, len(losses.loss)), np.nan)
     for side in sides:
-        for own in _each_workload(losses):
-            if (own & side).any() and not own.all():
-                order = ordered(losses.of(~own).about(side[~own]))
-                found[own & side] = judged(losses.of(own & side), order)
-    return mean(losses, found)
+        own[side] = judged(losses.of(side), ordered(losses.about(side)))
+        for workload in _each_workload(losses):
+            if (workload & side).any() and not workload.all():
+                order = ordered(losses.of(~workload).about(side[~workload]))
+                others[workload & side] = judged(losses.of(workload & side), order)
+    return round((mean(losses, own) + mean(losses, others)) / 2, 9)
 
 
 def _conditions(losses: Losses, given: Mapping[str, Array], left: Array) -> Iterator[Condition]:

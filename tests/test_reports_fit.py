@@ -147,7 +147,7 @@ def test_it_divides_where_the_order_turns(tmp_path: Path) -> None:
     ("seconds", "nets"),
     [
         (lambda s, n: 1.0 if (s == "small") == (n <= 16) else 1.02, NETS),
-        (crossing, NETS[:2]),
+        (crossing, NETS[:1]),
     ],
     ids=["gain", "workloads"],
 )
@@ -155,6 +155,14 @@ def test_it_does_not_divide_where_little_is_gained_or_little_known(
     tmp_path: Path, seconds: Seconds, nets: Sequence[str]
 ) -> None:
     assert len(only(fitted(tmp_path, on(nets, seconds, ["small", "large"], sizes=SIZES)))) == 1
+
+
+def test_a_ratio_is_preferred_to_a_size_that_does_as_well(tmp_path: Path) -> None:
+    """It holds at sizes that nobody measured."""
+    lines = on(NETS, crossing, ["small", "large"], sizes=SIZES)
+    lines = [line | {"m": 256 // line["n"]} for line in lines]
+    (when, _), _ = only(fitted(tmp_path, lines))
+    assert when == "m/n <= 0.5"
 
 
 def test_it_does_not_divide_by_noise(tmp_path: Path) -> None:
