@@ -136,7 +136,7 @@ def selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--grid",
         default="smoke",
-        help="smoke, default, full, choice, counters or trials; without it %(default)s",
+        help="smoke, default, full, choice, skewed, counters or trials; without it %(default)s",
     )
     command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     command.add_argument(

@@ -80,3 +80,20 @@ def _other_functions() -> Iterator[Block]:
     yield Block("hand-simple", [VJP, JVP], B=1, params={"correspondences": 8})
     mixture = {"d": 2, "components": 2, "points": 20}
     yield Block("gaussian-mixture", [HESSIAN, DIAGONAL, LAPLACIAN], B=1, params=mixture)
+
+
+def skewed() -> Iterator[Block]:
+    """Many more outputs than inputs and the other way round, which tell sizes from kinds: so that
+    no rule takes a batch, or many outputs, for what only the two together say."""
+    wide, tall = {"n": 256, "m": 48}, {"n": 2, "m": 24}
+    yield Block("mlp-wide", [JACOBIAN], B=16, params=wide)
+    yield Block("mlp-tall", [JACOBIAN, JVP], B=16, params=tall)
+    yield Block("mlp-scalar", [JVP], B=32, params={"n": 8})
+    yield Block("cnn", [JACOBIAN], B=32)
+    for B, n, m in ((8, 128, 40), (32, 64, 16), (4, 3, 24)):
+        yield Block("gated", [JACOBIAN], B=B, params={"n": n, "m": m})
+    few = Block("gated", [JACOBIAN], B=4, params={"n": 4, "m": 48}, chunk=4)
+    yield few
+    yield replace(few, workload="mlp-tall")
+    yield replace(few, workload="set-network", params={})
+    yield replace(few, workload="cnn", params={})

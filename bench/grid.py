@@ -16,7 +16,7 @@ from strategies.drawing import SAMPLES
 
 from .block import Block
 from .case import Case, build
-from .choice_grid import choice
+from .choice_grid import choice, skewed
 from .exact_grids import counters, instructions
 from .timed_grids import default, full, smoke
 from .trial_grid import trials
@@ -41,6 +41,7 @@ GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
     "default": default,
     "full": full,
     "choice": choice,
+    "skewed": skewed,
     "counters": counters,
     "instructions": partial(instructions, smoke),
     "trials": trials,
