@@ -14,8 +14,9 @@ RESULTS ?= results
 PUBLISHED ?= docs/published/cpu.jsonl.gz
 HELDOUT   ?= docs/published/heldout-cpu.jsonl.gz
 CHOICE    ?= docs/published/choice-cpu.jsonl.gz
+SKEWED    ?= docs/published/skewed-cpu.jsonl.gz
 # The rule is of runs in which nothing chose by it.
-RULE_RUNS ?= docs/published/rule/cpu.jsonl.gz $(CHOICE)
+RULE_RUNS ?= docs/published/rule/cpu.jsonl.gz $(CHOICE) $(SKEWED)
 ONLY    ?=
 JOBS    ?= 2
 WORKLOAD   ?=
@@ -107,7 +108,7 @@ report: $(READY) ## write the page of the newest run
 
 readme: $(READY) ## the tables and pictures of README and docs/choosing.md, from PUBLISHED
 	$(PYTHON) -m reports export $(PUBLISHED) --into README.md
-	$(PYTHON) -m reports choosing $(PUBLISHED) --beside $(CHOICE) --heldout $(HELDOUT) --into docs/choosing.md
+	$(PYTHON) -m reports choosing $(PUBLISHED) --beside $(CHOICE) --beside $(SKEWED) --heldout $(HELDOUT) --into docs/choosing.md
 	mkdir -p $(RESULTS)
 	$(PYTHON) -m reports html $(PUBLISHED) -o $(RESULTS)/published.html
 	$(PYTHON) docs/pictures.py $(RESULTS)/published.html docs/images

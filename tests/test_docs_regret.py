@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import heldout
@@ -12,6 +13,7 @@ import regret
 from processes import python
 
 from bench.case import Case
+from bench.workloads import WORKLOADS, load_workload
 from reports.schema import CHOOSERS, contest_id
 from strategies import find
 
@@ -19,8 +21,12 @@ ONLY = "mixture-density"
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Case]:
-    return regret.asked(list(heldout.RECIPES), "cpu")
+def asked() -> Iterator[list[Case]]:
+    """The networks are workloads for this module only."""
+    yield regret.asked(list(heldout.RECIPES), "cpu")
+    for name in heldout.RECIPES:
+        del WORKLOADS[name]
+    load_workload.cache_clear()
 
 
 def test_every_network_is_asked_for_its_operators(asked: list[Case]) -> None:
