@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 
 from . import words
+from .advise import SPECIAL
 from .answer import Answer
 from .blocks import rank
+from .fit import BYTES
 from .markdown import as_code, table_row
 from .points import problem
 from .regret import CHOICES, summary, with_interval
 from .schema import DEFAULTS, LOOPS
 
 Rule = Mapping[str, Any]
-BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-# What a strategy may take for granted of f, that not every f has.
-SPECIAL = {
+# The needs that not every f meets, in the words of a column.
+_KINDS = {
     "chain": "a chain of layers",
     "separable": "inputs that do not meet",
     "sparse": "mostly zeros",
@@ -85,7 +86,7 @@ def _head(operator: str, names: Sequence[str], found: Answer) -> list[str]:
 
 def _special(operator: str, name: str, found: Answer) -> list[str]:
     known = found.run.header.get("strategies", {}).get(f"{operator}/{name}", {})
-    return [SPECIAL[need] for need in known.get("needs", []) if need in SPECIAL]
+    return [_KINDS[need] for need in sorted(SPECIAL & set(known.get("needs", [])))]
 
 
 def _brought(operator: str, names: Sequence[str], cases: pd.DataFrame) -> list[str]:

@@ -22,7 +22,7 @@ _REFUSED = ("unsupported", "skipped")
 _OF_SHAPE = {"scalar", "square"}
 # Runs have few contests to train, or of sparse results: what a plain one counts beside those.
 BORROWED = 0.1
-_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class FitError(ValueError):
@@ -122,7 +122,7 @@ def _fitted(
     own = (contests["purpose"] == purpose).to_numpy()
     losses = _losses(cases, contests, names, known, np.where(own, 1.0, BORROWED))
     sizes = {name: contests[name].to_numpy(float) for name in ("n", "m", "B")}
-    given = features(sizes | {"bytes": contests["dtype"].map(_BYTES).to_numpy(float)})
+    given = features(sizes | {"bytes": contests["dtype"].map(BYTES).to_numpy(float)})
     entries = tuple(fitted(losses, given))
     found = (losses_of(entries, losses, given), left_out(losses, given))
     regrets = [_regret(losses.of(own), values[own]) for values in found]

@@ -34,10 +34,12 @@ gc.set_threshold(20_000, 20, 20)
 # Single tests of these take as long as a hundred others: begun last, one would keep a worker busy
 # while the others are idle.
 LONG = {
+    "test_bench_advise.py",
     "test_bench_coverage.py",
     "test_bench_gate.py",
     "test_bench_run.py",
     "test_bench_torture.py",
+    "test_docs_regret.py",
     "test_strategies_fuzz.py",
     "test_strategies_simplify.py",
 }
