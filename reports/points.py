@@ -17,6 +17,8 @@ from .summary import passes
 
 # Lines a panel can hold and still be read: the fastest, and the plain way they are measured by.
 MOST_LINES = 6
+# Of a case at a size.
+MOST_DOTS = 3
 MOST_PANELS = 4
 LEAST_SIZES = 3
 LEAST_PROBLEMS = 3
@@ -68,9 +70,15 @@ def _line(group: pd.DataFrame, way: str, size: str, by_case: dict[Any, Any]) -> 
         common = {"way": way, "strategy": case["strategy"], "size": size, "value": case["value"]}
         common["bound"] = case["bound"]
         rows.append({**common, "seconds": case["seconds"], "estimate": True})
-        for each in by_case[case["where"], case["id"]]:
+        for each in _shown(by_case[case["where"], case["id"]]):
             rows.append({**common, "seconds": each, "estimate": False})
     return pd.DataFrame(rows)
+
+
+def _shown(seconds: pd.Series) -> list[float]:
+    """The passes to be drawn: of many their ends, between which the others lie."""
+    each = sorted(seconds)
+    return each if len(each) <= MOST_DOTS else [each[0], each[-1]]
 
 
 def _readable(panel: list[pd.DataFrame], operator: str) -> list[pd.DataFrame]:

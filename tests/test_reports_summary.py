@@ -206,6 +206,21 @@ def test_thread_counts_are_told_apart_where_they_are_shown(tmp_path: Path) -> No
     assert environment(found.run)["threads"].startswith("1 and 2, ")
 
 
+@pytest.mark.parametrize(("count", "dots"), [(2, 2), (3, 3), (8, 2)])
+def test_of_many_passes_the_least_and_the_most_are_drawn(
+    tmp_path: Path, count: int, dots: int
+) -> None:
+    lines = rows(
+        lambda name, n: n * 1e-3, strategies=["loop-grad"], sizes=(4, 8, 16, 32), passes=count
+    )
+    points = scaling_points(answer(load(write(tmp_path / "run.jsonl", lines))), "jacobian")
+    each = points[~points["estimate"]].groupby("value")["seconds"]
+    assert set(each.size()) == {dots}
+    taken = {n: [line["wall_s"][0] for line in lines if line["n"] == n] for n in (4, 8, 16, 32)}
+    assert each.min().to_dict() == pytest.approx({n: min(t) for n, t in taken.items()})
+    assert each.max().to_dict() == pytest.approx({n: max(t) for n, t in taken.items()})
+
+
 def test_each_thread_count_has_a_launch_floor_of_its_own(tmp_path: Path) -> None:
     """By the floor of one thread the smallest size of two would count too."""
     found = on_two_counts(tmp_path, (8, 16, 32, 64, 128)).exponents.set_index(["workload", "way"])

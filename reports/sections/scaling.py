@@ -62,7 +62,8 @@ def _drawing(operator: str, table: pd.DataFrame, look: pd.DataFrame) -> Drawing:
         finding,
         inline(figures.scaling(table, look), f"scaling-{operator}", finding),
         "Time of one evaluation against one size, all else equal; lines join estimates, small dots"
-        f" are single passes. The {points.MOST_LINES} fastest ways and the plain loop are drawn."
+        f" are single passes, of more than {points.MOST_DOTS} the least and the most. The"
+        f" {points.MOST_LINES} fastest ways and the plain loop are drawn."
         " Shaded: sizes at which launching the operations is more than half of every drawn time.",
         "Logarithmic axes: a straight line is a power, its slope the exponent. Lower is better.",
         Sheet(f"Data: {operator} by size", heads, rows),
