@@ -158,7 +158,7 @@ def regret_table(*found: tuple[str, Answer]) -> str:
     """A line for each choice in each set of problems: its regret, and its worst."""
     heads = [
         *("choice", "problems", "geometric mean", "one in ten above", "worst"),
-        "over torch.func",
+        *("over torch.func", "to prepare"),
     ]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     for name, each in found:
@@ -177,7 +177,17 @@ def regret_table(*found: tuple[str, Answer]) -> str:
                         words.factor(line["tenth"]),
                         f"{with_interval(line, 'worst', 'worst_low', 'worst_high')}, {worst}",
                         with_interval(line, "speedup", "speedup_low", "speedup_high"),
+                        _to_prepare(each, choice),
                     ]
                 )
             )
     return "\n".join([*lines, ""])
+
+
+def _to_prepare(found: Answer, choice: str) -> str:
+    """What a chooser takes to prepare, its choice included: in half of the problems, and at most."""
+    own = found.every[(found.every["strategy"] == choice) & (found.every["status"] == "ok")]
+    if own.empty:
+        return words.NOTHING
+    seconds = own["prepare_s"].astype(float)
+    return f"{words.seconds(seconds.median())}, at most {words.seconds(seconds.max())}"

@@ -92,6 +92,8 @@ def test_regret_has_a_line_for_each_choice_and_set(found: Answer, tmp_path: Path
     ]
     assert [line[2].split()[0] for line in found_lines[:4]] == ["2.00×", "1.00×", "4.00×", "8.00×"]
     assert len(found_lines) == 8
+    assert found_lines[0][6] == "10.0 ms, at most 10.0 ms"
+    assert found_lines[2][6] == "–"
 
 
 def test_without_its_markers_a_page_is_refused(
