@@ -143,15 +143,17 @@ def _nearest(found: Answer, operator: str) -> pd.DataFrame:
 
 def _cost(case: pd.Series, found: Answer) -> list[str]:
     special = _special(str(case["operator"]), str(case["strategy"]), found)
-    flops = case["forward_flops_ratio"]
     return [
         as_code(str(case["strategy"])),
         words.seconds(case["seconds"], case["half_width"]),
-        words.significant(case["forward_passes"]),
-        words.NOTHING if words.missing(flops) else words.significant(flops),
+        *(_count(case[name]) for name in ("forward_passes", "forward_flops_ratio")),
         words.bytes_(case["peak_bytes"]),
         words.listed(special) or words.NOTHING,
     ]
+
+
+def _count(value: float) -> str:
+    return words.NOTHING if words.missing(value) else words.significant(value)
 
 
 def regret_table(*found: tuple[str, Answer]) -> str:
@@ -185,7 +187,7 @@ def regret_table(*found: tuple[str, Answer]) -> str:
 
 
 def _to_prepare(found: Answer, choice: str) -> str:
-    """What a chooser takes to prepare, its choice included: in half of the problems, and at most."""
+    """What a chooser takes to prepare, its choice included: the median, and at most."""
     own = found.every[(found.every["strategy"] == choice) & (found.every["status"] == "ok")]
     if own.empty:
         return words.NOTHING
