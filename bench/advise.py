@@ -23,7 +23,7 @@ from .workloads import load_workload
 BUDGET_S = 40.0
 # For a case in a pass, its reference included: what keeps an estimate that was wrong from taking
 # the minute, and what whoever names an operator waits for.
-LIMIT_S, NAMED_LIMIT_S = 15.0, 120.0
+LIMIT_S, NAMED_LIMIT_S = 30.0, 120.0
 
 
 class CannotAdvise(ValueError):

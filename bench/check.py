@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from strategies import result_shape
 
-from .case import Subject
+from .case import Case, Subject
 from .compare import ENTRY, Reference, errors, tolerance, unusable, vacuous
+from .differences import Estimate
 from .problem import Array
 from .reference import cached_reference, is_constant, reference
 
@@ -91,8 +92,25 @@ def _too_far(found: Mapping[str, float], limit: float) -> str | None:
 
 
 def reference_of(made: Subject, references: Path) -> Reference:
-    """The trusted answer of a case's problem: computed once a run, shared by its processes."""
+    """The trusted answer of a case's problem: computed once a run, shared by its processes, and
+    what it is made of by those of other operators."""
+
+    def keep(form: str, compute: Callable[[], Estimate]) -> Estimate:
+        def whole() -> Reference:
+            found = compute()
+            return Reference(found.value, found.bound, found.method, np.zeros(0))
+
+        kept = cached_reference(references, _key(made.case, form), whole)
+        return Estimate(kept.value, kept.bound, kept.method)
+
     case = made.case
-    same = [str(case.operator), case.workload, dict(case.params), case.B, case.dtype, case.device]
-    key = hashlib.sha256(json.dumps(same, default=str).encode()).hexdigest()[:20]
-    return cached_reference(references, key, lambda: reference(case.operator, made.problem, made.v))
+    return cached_reference(
+        references,
+        _key(case, f"of {case.operator}"),
+        lambda: reference(case.operator, made.problem, made.v, keep),
+    )
+
+
+def _key(case: Case, what: str) -> str:
+    same = [what, case.workload, dict(case.params), case.B, case.dtype, case.device]
+    return hashlib.sha256(json.dumps(same, default=str).encode()).hexdigest()[:20]

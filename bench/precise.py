@@ -178,7 +178,8 @@ class Evaluator:
     train mode) each row is moved alone: the derivatives are those of row b by row b.
     """
 
-    ROWS = 2048
+    # Of many points as many at once as their layers stay in a cache for: of large rows fewer.
+    ROWS, NUMBERS = 2048, 2**17
 
     def __init__(self, f: Callable[..., Tensor], x: Tensor, args: tuple[Tensor, ...]) -> None:
         self._f, self._x, self._args = f, x.detach(), args
@@ -210,7 +211,8 @@ class Evaluator:
         """`[K, B, n]`, real or complex, to `[K, B, m]`."""
         if not self.apart:
             return np.stack([self._each_row_alone(rows) for rows in points])
-        at_once = max(1, self.ROWS // self.B) if self.stacks else 1
+        rows = min(self.ROWS, self.NUMBERS // self.n)
+        at_once = max(1, rows // self.B) if self.stacks else 1
         blocks = [
             self._call(block.reshape(-1, self.n), len(block))
             for block in (points[k : k + at_once] for k in range(0, len(points), at_once))

@@ -29,13 +29,25 @@ from .problem import Array, Problem
 Shape = tuple[int, ...]
 
 
-def reference(operator: Operator, problem: Problem, v: Tensor | None = None) -> Reference:
-    """The operator's result at the problem, for the direction v where it takes one."""
+# A form by its name and what computes it, computed or out of what was kept of it.
+Keep = Callable[[str, Callable[[], Estimate]], Estimate]
+
+
+def reference(
+    operator: Operator,
+    problem: Problem,
+    v: Tensor | None = None,
+    keep: Keep = lambda form, compute: compute(),
+) -> Reference:
+    """The operator's result at the problem, for the direction v where it takes one.
+
+    keep: of the derivatives from values, which several operators are made of.
+    """
     B = len(problem.x)
     direction = None if v is None else v.detach().cpu().double().reshape(B, -1).numpy()
     f = Evaluator(problem.f, problem.x, problem.args)
     found, scales = from_closed_form(operator, problem, f, direction) or from_values(
-        operator, f, direction
+        operator, f, direction, keep
     )
     norm = float(np.linalg.norm(found.value))
     value = found.value
@@ -68,12 +80,17 @@ def from_closed_form(
     return _combined(operator, form, measured(f, form, problem.exact[form]()), v)
 
 
-def from_values(operator: Operator, f: Evaluator, v: Array | None) -> Found:
+def from_values(
+    operator: Operator,
+    f: Evaluator,
+    v: Array | None,
+    keep: Keep = lambda form, compute: compute(),
+) -> Found:
     """The operator's flat result out of values of f alone."""
     if operator in _ALONG:
         return _ALONG[operator](f, v)
     form = next(name for name in _COMBINED[operator][0] if name in _FORMS)
-    return _combined(operator, form, _FORMS[form](f), v)
+    return _combined(operator, form, keep(form, lambda: _FORMS[form](f)), v)
 
 
 def _combined(operator: Operator, form: str, d: Estimate, v: Array | None) -> Found:
