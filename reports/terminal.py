@@ -39,9 +39,12 @@ def summary(found: Answer, console: Console) -> None:
 
 def _regimes(found: Answer) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
+    # Names are never cut: what else there is breaks between its words.
+    longest = max(len(word) for use in found.advice["use"] for word in str(use).split())
     for name in ("regime", "use", "next best", "over plain", "ties with"):
         number = name in ("next best", "over plain")
-        table.add_column(name, justify="right" if number else "left")
+        least = longest if name == "use" else None
+        table.add_column(name, justify="right" if number else "left", min_width=least)
     several = len(found.advice[["device", "threads"]].drop_duplicates()) > 1
     order = ["purpose", "operator", "shape", "threads"]
     for _, row in found.advice.sort_values(order).iterrows():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bench.case import Case
 from bench.record import lines
 from bench.runner import Outcome
 from bench.shortlist import Shortlist, shortlist
+from bench.workloads import WORKLOADS
 from reports.schema import DEFAULTS, LOOPS, contest_id
 from strategies import STRATEGIES, Operator
 
@@ -83,10 +84,12 @@ def test_operators_that_were_named_stay_without_their_loops() -> None:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's function, which is a workload for this module only."""
     folder = tmp_path_factory.mktemp("advised")
     (folder / "net.py").write_text(NETWORK)
-    return folder
+    yield folder
+    WORKLOADS.pop("saliency", None)
 
 
 WRONG = {

@@ -151,7 +151,7 @@ USAGE: dict[str, tuple[Callable[[Path], Sequence[str]], str]] = {
     ),
     "unknown grid": (
         lambda d: ["--check", "--grid", "huge", "--counters", _in(d, "{}")],
-        "no grid 'huge'; known: smoke, default, full, choice, counters",
+        "no grid 'huge'; known: smoke, default, full, choice, skewed, counters",
     ),
     "no JSON": (
         lambda d: ["--check", "--counters", _in(d, '{"a": ')],

@@ -346,3 +346,14 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     run = write(tmp_path / "run.jsonl", refused(NETS, "fast"))
     assert main(["fit", str(run)]) == 2
     assert "reports: no case of an exact strategy" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_rule_is_what_its_published_runs_give(tmp_path: Path) -> None:
+    """`make rule`, to the byte."""
+    root = Path(__file__).parent.parent
+    names = ("rule/cpu", "choice-cpu", "skewed-cpu")
+    runs = [str(root / "docs" / "published" / f"{name}.jsonl.gz") for name in names]
+    found = tmp_path / "rule.json"
+    assert main(["fit", *runs, "--into", str(found)]) == 0
+    assert found.read_bytes() == (root / "strategies" / "rule.json").read_bytes()
