@@ -5,7 +5,7 @@ The modules of strategies, in reading order, from the plainest to the most compo
 `jets`); `closed_form`, `folds` and `chain_products` are for chains of layers, `sparse` and
 `partially_separable` are for results of which most is zero, `rows` for an f whose rows are not
 apart; the bilaplacian is in `nested` and, for chains, in `fields`; `estimators` give the answer on
-average.
+average. Which of them `strategy="auto"` takes is in `auto`, a rule, and in `race`, a measurement.
 """
 
 # ruff: noqa: I001  (the reading order)

@@ -53,6 +53,6 @@ def choose(setting: Setting, *, race: bool | float = False) -> Plan:
     """The plan that `strategy="auto"` takes; `Unsupported` where every strategy refuses."""
     if isinstance(race, bool):
         return raced(setting) if race else first_willing(setting)
-    if not race > 0:
+    if not isinstance(race, int | float) or not race > 0:
         raise ValueError(f"race is True or a number of seconds, not {race!r}")
     return raced(setting, race)

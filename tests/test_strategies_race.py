@@ -275,8 +275,10 @@ def test_there_is_no_race_where_nothing_can_be_timed() -> None:
         prepare("jacobian", f, X[:0], race=True)
     with pytest.raises(ValueError, match="race chooses a strategy: leave out strategy='loop-grad'"):
         prepare("jacobian", f, X, strategy="loop-grad", race=True)
-    with pytest.raises(ValueError, match="race is True or a number of seconds, not -1"):
-        prepare("jacobian", f, X, race=-1)
+    for race_s in (-1, 0, float("nan"), "long", None):
+        said = f"race is True or a number of seconds, not {race_s!r}"
+        with pytest.raises(ValueError, match=said):
+            prepare("jacobian", f, X, race=race_s)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore")  # Dynamo's own, of tensors that it looks at.
