@@ -24,6 +24,8 @@ from .request import Setting
 
 # Of the least that any should cost: where a call is stopped.
 _HOPELESS = 2.5
+# So many are found whatever the time: one to be taken, one to confirm it.
+_LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class Field:
 
 def contenders(setting: Setting, deadline: float) -> Field:
     """All strategies of the operator, prepared and ranked; those that are not reached before the
-    deadline (of `time.perf_counter`) are out. The rule's own come first."""
+    deadline (of `time.perf_counter`) are out, once there are two. The rule's own come first."""
     found: list[Contender] = []
     out: list[Out] = []
     # Storages alive are seen after the operation that made them.
     most = free_bytes(setting.x.device) / 2
     known = rates(setting.x.device, setting.x.dtype, torch.get_num_threads())
     for strategy in _in_order(setting):
-        if found and time.perf_counter() > deadline:
+        if len(found) >= _LEAST and time.perf_counter() > deadline:
             out.append(Out(strategy.name, "not tried: the budget was spent"))
             continue
         least = min((c.predicted_s for c in found), default=float("inf"))

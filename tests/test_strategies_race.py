@@ -296,6 +296,9 @@ def test_a_race_keeps_to_its_budget() -> None:
     # One strategy is prepared and timed whatever the budget.
     assert time.perf_counter() - begun < 5
     assert "not tried: the budget was spent" in said
+    # Nor is one taken alone where another can confirm it.
+    said = prepare("jacobian", net(4, 8, 4), draw(4, 4, seed=2), race=1e-9).explain()
+    assert "confirms it" in said
 
 
 def test_a_call_is_stopped_where_it_costs_too_much() -> None:
