@@ -34,7 +34,7 @@ select = --grid $(GRID) $(own)
 counted = $(own) $(foreach file,$(COUNTERS),--counters '$(file)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench advise list verify coverage counters regress limits rule regret test method check format report readme clean
+.PHONY: help setup bench advise list verify coverage counters regress limits rule regret test method check format report publish readme clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,10 @@ readme: $(READY) ## the tables and pictures of README and docs/choosing.md, from
 	mkdir -p $(RESULTS)
 	$(PYTHON) -m reports html $(PUBLISHED) -o $(RESULTS)/published.html
 	$(PYTHON) docs/pictures.py $(RESULTS)/published.html docs/images
+
+# Of a run in RESULTS what is kept beside the code.
+publish: $(READY) ## keep RUN=FILE.jsonl as PUBLISHED, in fewer bytes
+	@$(PYTHON) -m reports pack $(RUN) -o $(PUBLISHED)
 
 clean: ## remove what was generated (results and .venv stay)
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis

@@ -15,6 +15,9 @@ def parser() -> argparse.ArgumentParser:
         description="Read result files: page, summary, export, comparison, history.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    pack = commands.add_parser("pack", help="write a run in fewer bytes, to be kept")
+    pack.add_argument("run", help="a result file")
+    pack.add_argument("-o", "--output", metavar="FILE.jsonl.gz", required=True)
     _html(commands.add_parser("html", help="write the page and print its path"))
     summary = commands.add_parser("summary", help="print the summary")
     summary.add_argument("run", help="a result file")

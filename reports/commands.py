@@ -26,6 +26,7 @@ from .history_files import FORMS as HISTORY_FORMS
 from .history_files import read
 from .load import ResultFileError, Run, load
 from .markdown import MarkersError, between_markers, regimes
+from .packing import packed
 from .page import Beside, page
 from .rule_file import as_json as rule_json
 from .rule_file import quality
@@ -121,6 +122,12 @@ def choosing_command(given: argparse.Namespace) -> None:
     _write(given.into, text)
 
 
+def pack_command(given: argparse.Namespace) -> None:
+    """Write the run in fewer bytes."""
+    Path(given.output).write_bytes(packed(given.run))
+    print(given.output)
+
+
 def compare_command(given: argparse.Namespace) -> int:
     """Print and write the comparison of two result files; 1 only for what fails now or is gone."""
     # Before anything is read, so that a wrong name costs nothing.
@@ -186,6 +193,7 @@ USAGE_ERRORS = (
 # A command without an exit code of its own is 0.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "html": html_command,
+    "pack": pack_command,
     "summary": summary_command,
     "export": export_command,
     "advise": advise_command,

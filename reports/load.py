@@ -68,6 +68,11 @@ def load(path: str | Path) -> Run:
     return Run(path, header, cases, tuple(warnings), end, rows[controls].reset_index(drop=True))
 
 
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The whole lines of a result file as they are. Raises `ResultFileError` as `load`."""
+    return _lines(Path(path), _text(Path(path)))[0]
+
+
 def _warned(line: dict[str, Any]) -> list[str]:
     return [str(text) for text in line.get("warnings", [])]
 
