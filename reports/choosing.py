@@ -138,7 +138,12 @@ def _nearest(found: Answer, operator: str) -> pd.DataFrame:
     if cases.empty:
         return cases
     far = sum((np.log(cases[name].astype(float)) - np.log(of)).abs() for name, of in SIZE.items())
-    return cases[cases["contest"] == cases.loc[far.idxmin(), "contest"]]
+    # Of problems that are as near the one that most strategies solve.
+    near = cases[far <= far.min() + 1e-9]["contest"]
+    most = (
+        near.value_counts().reset_index().sort_values(["count", "contest"], ascending=[False, True])
+    )
+    return cases[cases["contest"] == most["contest"].iloc[0]]
 
 
 def _cost(case: pd.Series, found: Answer) -> list[str]:

@@ -120,3 +120,12 @@ def test_the_page_holds_the_tables_of_the_published_runs() -> None:
     }
     for marker, table in tables.items():
         assert between_markers(text, table, "choosing.md", marker) == text
+
+
+def test_of_problems_as_near_the_one_that_most_solve_is_shown(tmp_path: Path) -> None:
+    """Whatever the order of the rows."""
+    few = rows(lambda name, n: 1e-3, strategies=["loop-grad"], workload="a-net")
+    many = rows(lambda name, n: SECONDS[name], strategies=list(SECONDS), workload="b-net")
+    for k, lines in enumerate(([*few, *many], [*many, *few])):
+        found = answer(load(write(tmp_path / f"{k}.jsonl", lines, strategies=NEEDS)))
+        assert cells(costs_table(found))[0][0] == "jacobian, b-net n=16 B=4 float32 cpu"
