@@ -48,7 +48,7 @@ GRIDS: dict[str, Callable[[], Iterator[Block]]] = {
 }
 # Those in which what chooses is measured beside what it chooses from; the others are of single
 # strategies, and a race may end otherwise in each arm of a comparison.
-CHOOSING = ("smoke", "default", "full", "choice", OWN)
+CHOOSING = ("smoke", "default", "full", "choice", "skewed", OWN)
 
 
 def blocks(grid: str) -> list[Block]:

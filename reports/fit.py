@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .answer import contestants
 from .divisions import Entry, features, fitted, left_out, losses_of
 from .load import Run
 from .orders import FAILED, Array, Losses, mean
-from .schema import CHOOSERS
 from .summary import estimates
 
 # After these the next strategy of a list is tried.
@@ -92,9 +92,8 @@ def _source(run: Run, device: str, cases: pd.DataFrame) -> Source:
 
 def _cases(run: Run) -> pd.DataFrame:
     """One line a case that a rule may take, with its contest and its purpose."""
-    rows = run.rows
-    ours = (rows["execution"] == "eager") & rows["exact"] & ~rows["strategy"].isin(CHOOSERS)
-    table = estimates(rows[ours])
+    rows = contestants(run.rows)
+    table = estimates(rows[rows["execution"] == "eager"])
     chunks = ["" if pd.isna(chunk) else f" chunk={chunk}" for chunk in table["chunk"]]
     purposes = [
         _purpose(*how)
